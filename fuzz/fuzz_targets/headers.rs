@@ -1,0 +1,3 @@
+//! Feeds `mail::headers`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mailreeve::mail::headers::fuzz(data));

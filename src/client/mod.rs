@@ -1,0 +1,3 @@
+//! Blocking clients of what a message is handed to. They run on lanes only.
+
+pub mod maildir;

@@ -1,0 +1,217 @@
+//! Settings that are more than a number: listeners and relay networks.
+
+use crate::config::cdb::Cdb;
+use crate::config::files::{self, Files, Line, Problem};
+use crate::config::nets::NetList;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// One line of the file `listen`: `ADDR:PORT [smtps] [submission] [proxy]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Address and port.
+    pub address: SocketAddr,
+}
+
+/// The file `listen`; without it qpsmtpd's file `IP` and port 25.
+pub fn listen(files: &Files, problems: &mut Vec<Problem>) -> Vec<Listen> {
+    let lines = files.lines("listen", problems);
+    if lines.is_empty() {
+        return vec![Listen { address: SocketAddr::new(from_ip_file(files, problems), 25) }];
+    }
+    lines.iter().filter_map(|line| parse_listen(line, problems)).collect()
+}
+
+fn from_ip_file(files: &Files, problems: &mut Vec<Problem>) -> IpAddr {
+    const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let Some(line) = files.scalar("IP", problems) else { return ANY };
+    match line.text.as_str() {
+        "0" => ANY,
+        text => text.parse().unwrap_or_else(|_| {
+            let what = format!("{} is no IP address, and not 0", files::quote(text));
+            Problem::error(&line, what).note(problems);
+            ANY
+        }),
+    }
+}
+
+fn parse_listen(line: &Line, problems: &mut Vec<Problem>) -> Option<Listen> {
+    let mut words = line.text.split_whitespace();
+    let word = words.next().unwrap_or_default();
+    let Ok(address) = word.parse() else {
+        let what =
+            format!("{}: write ADDRESS:PORT, an IPv6 address in brackets", files::quote(word));
+        Problem::error(line, what).note(problems);
+        return None;
+    };
+    for word in words {
+        let what = match word {
+            "smtps" => "smtps needs TLS, which this version does not offer".to_string(),
+            "submission" => "submission needs AUTH, which this version does not offer".to_string(),
+            "proxy" => "the PROXY protocol is not offered by this version".to_string(),
+            other => format!("unknown word {}", files::quote(other)),
+        };
+        Problem::error(line, what).note(problems);
+        return None;
+    }
+    Some(Listen { address })
+}
+
+/// A name that can stand in a greeting: labels of letters, digits, hyphens and underscores, or an
+/// address literal.
+pub fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    let literal = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|inner| inner.trim_start_matches("IPv6:").parse::<IpAddr>().is_ok());
+    literal || (text.len() <= 253 && text.split('.').all(label))
+}
+
+/// Who may relay by address: `relayclients`, `morerelayclients.cdb`, less `norelayclients`.
+#[derive(Debug, Default)]
+pub struct RelayNets {
+    clients: NetList,
+    more: Option<Cdb>,
+    never: NetList,
+}
+
+/// What the relay files say of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayMatch {
+    /// It may relay by this entry of `relayclients`.
+    Listed(String),
+    /// It may relay by this entry of `morerelayclients.cdb`.
+    More(String),
+    /// `::1` always may.
+    Localhost,
+    /// `norelayclients` forbids it.
+    Never(String),
+    /// Nothing is said of it.
+    None,
+}
+
+impl RelayNets {
+    /// Reads the three files.
+    pub fn load(files: &Files, problems: &mut Vec<Problem>) -> RelayNets {
+        let list = |name, problems: &mut Vec<Problem>| {
+            NetList::load(&files.lines(name, problems), problems)
+        };
+        let clients = list("relayclients", problems);
+        let never = list("norelayclients", problems);
+        let more = files.bytes("morerelayclients.cdb", problems).and_then(|octets| {
+            Cdb::new(octets)
+                .map_err(|what| {
+                    let severity = files::Severity::Error;
+                    Problem::in_file(severity, "morerelayclients.cdb", what).note(problems);
+                })
+                .ok()
+        });
+        RelayNets { clients, more, never }
+    }
+
+    /// Looks an address up. `norelayclients` wins.
+    pub fn find(&self, ip: IpAddr) -> RelayMatch {
+        if let Some(entry) = self.never.contains(ip) {
+            return RelayMatch::Never(entry.to_string());
+        }
+        if let Some(entry) = self.clients.contains(ip) {
+            return RelayMatch::Listed(entry.to_string());
+        }
+        if let Some(prefix) = self.more.as_ref().and_then(|more| find_prefix(more, ip)) {
+            return RelayMatch::More(prefix);
+        }
+        match ip {
+            IpAddr::V6(ip) if ip.is_loopback() => RelayMatch::Localhost,
+            IpAddr::V4(_) | IpAddr::V6(_) => RelayMatch::None,
+        }
+    }
+
+    /// It may relay.
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        matches!(self.find(ip), RelayMatch::Listed(_) | RelayMatch::More(_) | RelayMatch::Localhost)
+    }
+}
+
+/// The whole address, then shorter and shorter prefixes: `192.0.2.5`, `192.0.2.`, `192.0.`, `192.`.
+fn find_prefix(more: &Cdb, ip: IpAddr) -> Option<String> {
+    let text = ip.to_string();
+    let separator = if ip.is_ipv4() { '.' } else { ':' };
+    let mut prefix = text.as_str();
+    loop {
+        if more.find(prefix.as_bytes()).is_some() {
+            return Some(prefix.to_string());
+        }
+        let shorter = prefix.trim_end_matches(separator);
+        let end = shorter.rfind(separator)?;
+        prefix = shorter.get(..=end)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::cdb;
+
+    #[test]
+    fn listeners() {
+        let load = |text: &str| {
+            let files = Files::in_memory([("listen".to_string(), text.to_string())]);
+            let mut problems = Vec::new();
+            (listen(&files, &mut problems).len(), problems.len())
+        };
+        for (text, listeners, problems) in [
+            ("127.0.0.1:25\n[::1]:2525\n", 2, 0),
+            ("localhost:25", 0, 1),
+            ("::1:25x", 0, 1),
+            ("0.0.0.0:465 smtps", 0, 1),
+            ("", 1, 0),
+        ] {
+            assert_eq!(load(text), (listeners, problems), "{text}");
+        }
+    }
+
+    #[test]
+    fn host_names() {
+        for (text, good) in [
+            ("mx.example.com", true),
+            ("localhost", true),
+            ("[192.0.2.1]", true),
+            ("a b", false),
+            ("", false),
+            ("a..b", false),
+            ("[x]", false),
+        ] {
+            assert_eq!(is_host_name(text), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn relay_networks() {
+        let more = cdb::write(&[(b"198.51.100.".as_slice(), b"".as_slice())]);
+        let files = Files::in_memory_bytes([
+            ("relayclients".to_string(), b"192.0.2.0/24\n203.0.113.7/32\n".to_vec()),
+            ("norelayclients".to_string(), b"192.0.2.13\n".to_vec()),
+            ("morerelayclients.cdb".to_string(), more),
+        ]);
+        let mut problems = Vec::new();
+        let nets = RelayNets::load(&files, &mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        for (ip, allowed) in [
+            ("192.0.2.0", true),
+            ("192.0.2.255", true),
+            ("192.0.2.13", false),
+            ("203.0.113.7", true),
+            ("203.0.113.8", false),
+            ("198.51.100.200", true),
+            ("198.51.101.200", false),
+            ("::1", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(nets.allows(ip.parse().expect("an address")), allowed, "{ip}");
+        }
+    }
+}

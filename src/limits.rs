@@ -1,0 +1,124 @@
+//! Every bound in the program: its value, why it is that, and the dialogue that proves it.
+//!
+//! A client, a DNS answer or a config file can make nothing grow past what stands here. A test
+//! (`tests/tidy.rs`) checks that each bound a client can reach names a dialogue that exists.
+
+use std::time::Duration;
+
+/// Longest command line in octets, CR LF included (RFC 5321 4.5.3.1.4 asks for 512).
+/// dialogue: limits/command-line
+pub const COMMAND_LINE_MAX: usize = 2_048;
+
+/// Longest AUTH command or response line in octets (RFC 4954 section 4.5: 12,288 of base64).
+pub const AUTH_LINE_MAX: usize = 12_288 + 64;
+
+/// A line in the dialogue that has not ended after this many octets ends the session.
+/// dialogue: limits/command-flood
+pub const COMMAND_FLOOD_MAX: usize = 64 * 1_024;
+
+/// Longest line of a message in octets without its CR LF; longer ones refuse the message.
+/// dialogue: limits/text-line
+pub const TEXT_LINE_MAX: usize = 1_024 * 1_024;
+
+/// Longest local part in octets (RFC 5321 4.5.3.1.1). dialogue: limits/local-part
+pub const LOCAL_PART_MAX: usize = 64;
+
+/// Longest domain in octets (RFC 5321 4.5.3.1.2). dialogue: limits/domain
+pub const DOMAIN_MAX: usize = 255;
+
+/// Longest label of a domain in octets (RFC 1035 2.3.4). dialogue: limits/domain
+pub const LABEL_MAX: usize = 63;
+
+/// Longest path in octets, angle brackets and source route included (RFC 5321 4.5.3.1.3 asks for
+/// 256; a full local part and domain are 322, and a route may stand before them).
+/// dialogue: limits/path
+pub const PATH_MAX: usize = 1_024;
+
+/// Recipients of one message (RFC 5321 4.5.3.1.8 asks for 100); more get 452 4.5.3.
+/// dialogue: limits/recipients
+pub const RECIPIENTS_MAX: usize = 1_000;
+
+/// Refused recipients over `RECIPIENTS_MAX` before they count as errors.
+pub const RECIPIENTS_OVERSHOOT: usize = 1_000;
+
+/// ESMTP parameters of one MAIL or RCPT. dialogue: limits/parameters
+pub const PARAMETERS_MAX: usize = 16;
+
+/// Refused commands in a session before each further reply is delayed.
+pub const ERRORS_SOFT: u32 = 10;
+
+/// Refused commands in a session before 421. dialogue: limits/errors
+pub const ERRORS_HARD: u32 = 20;
+
+/// Commands without a message between two messages (NOOP, RSET, EHLO, VRFY, HELP, QUIT aside)
+/// before 421. dialogue: limits/junk-commands
+pub const JUNK_COMMANDS_MAX: u32 = 100;
+
+/// Commands answered 503 after a 554 greeting before the connection is closed.
+/// dialogue: limits/refused-greeting
+pub const REFUSED_COMMANDS_MAX: u32 = 20;
+
+/// BDAT chunks of one message. dialogue: limits/chunks
+pub const CHUNKS_MAX: u32 = 100_000;
+
+/// Header block of a message in octets. dialogue: limits/header-block
+pub const HEADER_BLOCK_MAX: usize = 1_024 * 1_024;
+
+/// Fields in a header block. dialogue: limits/header-fields
+pub const HEADER_FIELDS_MAX: usize = 1_000;
+
+/// `Received:` fields before a message is taken to loop (RFC 5321 6.3 asks for at least 100).
+/// dialogue: limits/received
+pub const RECEIVED_MAX: usize = 100;
+
+/// Foreign text in one log line, octets; the rest is cut with a mark.
+pub const LOG_TEXT_MAX: usize = 1_000;
+
+/// Lines waiting for the log thread; when the ring is full lines are dropped and counted.
+pub const LOG_RING_LINES: usize = 8_192;
+
+/// Octets of log lines waiting for the log thread.
+pub const LOG_RING_BYTES: usize = 2 * 1_024 * 1_024;
+
+/// One line of a reply in octets, CR LF included (RFC 5321 4.5.3.1.5).
+pub const REPLY_LINE_MAX: usize = 512;
+
+/// Lines of one reply that a plugin gives.
+pub const REPLY_LINES_MAX: usize = 20;
+
+/// A config file in octets; a larger one is an error.
+pub const CONFIG_FILE_MAX: u64 = 16 * 1_024 * 1_024;
+
+/// A line of a config file in octets.
+pub const CONFIG_LINE_MAX: usize = 64 * 1_024;
+
+/// Files one setting may `$include`, nested ones counted.
+pub const CONFIG_INCLUDES_MAX: usize = 100;
+
+/// Time that the plugins of one hook may wait for answers, all together.
+pub const HOOK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The same behind the end of the message.
+pub const MESSAGE_HOOK_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Times that one hook's plugins are run again because answers came in.
+pub const HOOK_ROUNDS_MAX: u32 = 32;
+
+/// Questions of one hook's plugins.
+pub const HOOK_QUESTIONS_MAX: usize = 150;
+
+/// Octets of answers that one hook's plugins are given.
+pub const HOOK_ANSWERS_MAX: usize = 64 * 1_024;
+
+/// A run of a plugin in the event loop that takes longer is logged with its name.
+pub const INLINE_RUN_MAX: Duration = Duration::from_millis(2);
+
+/// Message text gathered before it goes to the spool file, octets. Each session has at most two such
+/// blocks: one that fills and one on its way to the disk.
+pub const BODY_BLOCK: usize = 64 * 1_024;
+
+/// Message text in memory over all sessions, octets; above it bodies go to the spool at once.
+pub const BODIES_IN_MEMORY_MAX: usize = 16 * 1_024 * 1_024;
+
+/// Our own header fields may take a message this far over `HEADER_BLOCK_MAX`.
+pub const HEADER_ROOM: usize = 256 * 1_024;

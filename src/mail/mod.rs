@@ -1,0 +1,12 @@
+//! Messages as octets: header fields, edits, dates, and the fields that we write ourselves.
+//!
+//! Everything works on one `&[u8]` with CR LF line ends and keeps offsets, not copies. What a broken
+//! message means is decided once (`headers`), so that filters, signatures and the reader's mail client
+//! see the same mail.
+
+pub mod authres;
+pub mod date;
+pub mod edit;
+pub mod fold;
+pub mod headers;
+pub mod received;

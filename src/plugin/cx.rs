@@ -1,0 +1,590 @@
+//! What a hook sees ([`Ground`]) and what it can do ([`Cx`]).
+//!
+//! Everything done through a `Cx` is staged: it takes effect when the run commits, and is thrown away
+//! when an answer was missing. Effects are operations that can be applied in any order (add to the
+//! karma, insert a field), never a value that was read and is written back.
+
+use crate::config::Config;
+use crate::dns;
+use crate::mail::edit::{Current, Edit};
+use crate::plugin::chain::Loaded;
+use crate::plugin::content::Contents;
+use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, Note, Notes, RejectType};
+use crate::plugin::log::{Id, Level};
+use crate::plugin::policy::{Policy, Reject};
+use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token, pending};
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::session::{Call, Hello, Transaction};
+use crate::smtp::verdict::Verdict;
+use std::any::Any;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A point in time, given by who runs the hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Monotonic time since some start.
+    pub mono: Duration,
+    /// Time since 1970-01-01 UTC.
+    pub unix: Duration,
+    /// Seconds that local time is ahead of UTC.
+    pub utc_offset: i32,
+}
+
+impl Moment {
+    /// Whole seconds since 1970.
+    pub fn unix_seconds(&self) -> i64 {
+        i64::try_from(self.unix.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The client's end of the connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address; IPv4-mapped ones are IPv4.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Our address.
+    pub local: SocketAddr,
+    /// Its reverse name, once known. Shown, never trusted.
+    pub name: Option<Box<str>>,
+}
+
+impl Peer {
+    /// The reverse name, or `Unknown`.
+    pub fn shown_name(&self) -> &str {
+        self.name.as_deref().unwrap_or("Unknown")
+    }
+}
+
+/// What is known at the moment of accepting.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrival {
+    /// 1-minute load average of this machine, where it is known.
+    pub load: Option<f64>,
+    /// Connections from this client's address (IPv6: its /64), this one included.
+    pub same_ip: usize,
+    /// How many it may have; 0 is no limit. Relay clients and loopback have none.
+    pub same_ip_max: usize,
+    /// The client's network is one of ours: the list `local` serves it, or it is loopback.
+    pub is_local: bool,
+}
+
+/// The message for the hooks behind the end of data.
+#[derive(Clone, Copy)]
+pub struct MessageView<'a> {
+    /// The message as received, CR LF line ends. Never changes.
+    pub received: &'a [u8],
+    /// Its present state, with the edits of the plugins before this one.
+    pub current: &'a Current,
+    /// Where its octets are kept, for who copies them inside the kernel.
+    pub contents: &'a Contents,
+}
+
+/// What an occasion is about, borrowed from the session.
+#[derive(Clone, Copy, Debug)]
+pub enum Occasion<'a> {
+    /// A hook that carries nothing.
+    Plain,
+    /// The question of the session machine.
+    Call(&'a Call),
+}
+
+/// What stands around one run of one plugin.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// Of the connection.
+    pub id: Id,
+    /// The client.
+    pub peer: &'a Peer,
+    /// The snapshot of the configuration that this session keeps.
+    pub config: &'a Config,
+    /// What HELO or EHLO said, once accepted.
+    pub hello: Option<&'a Hello>,
+    /// The envelope, between an accepted MAIL and its end.
+    pub envelope: Option<&'a Transaction>,
+    /// Findings about the connection.
+    pub facts: &'a Facts,
+    /// Findings about the message.
+    pub mail_facts: &'a MailFacts,
+    /// Notes that live as long as the connection.
+    pub notes: &'a Notes,
+    /// Notes that live as long as the transaction.
+    pub mail_notes: &'a Notes,
+    /// The message.
+    pub message: Option<MessageView<'a>>,
+    /// At accept only.
+    pub arrival: Option<&'a Arrival>,
+    /// What the session asks.
+    pub occasion: Occasion<'a>,
+    /// When the client connected.
+    pub connected: Moment,
+    /// Answers to questions that were asked ahead of time.
+    pub prefetched: &'a Memo,
+}
+
+/// An effect on envelope, message or session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Delays the next reply.
+    Tarpit(Duration),
+    /// Changes the message.
+    Edit(Edit),
+    /// Adds a recipient.
+    AddRecipient(Address),
+    /// Removes a recipient.
+    DeleteRecipient(Address),
+    /// Replaces all recipients by one.
+    Redirect(Address),
+    /// Replaces the reverse-path.
+    SetSender(ReversePath),
+    /// From the next hook on another list of plugins serves this client.
+    UseChain(String),
+}
+
+/// All that one run did.
+#[derive(Default)]
+pub struct Staged {
+    pub(super) facts: Option<Box<Facts>>,
+    pub(super) mail_facts: Option<Box<MailFacts>>,
+    pub(super) karma: i32,
+    pub(super) effects: Vec<Effect>,
+    pub(super) log: Vec<(Level, String)>,
+    pub(super) note: Option<Box<dyn Note>>,
+    pub(super) mail_note: Option<Box<dyn Note>>,
+    pub(super) not_hooked: bool,
+}
+
+/// What one run asked and could not find.
+#[derive(Default)]
+pub(super) struct Missed {
+    pub(super) missed: Vec<Question>,
+    pub(super) wanted: Vec<Question>,
+    pub(super) answered: Vec<(Question, Arc<Answer>)>,
+}
+
+/// The hook's window on the session, the message and the world.
+pub struct Cx<'a> {
+    ground: Ground<'a>,
+    plugin: &'a Loaded,
+    memo: &'a Memo,
+    closed: bool,
+    place: Place<'a>,
+    now: Moment,
+    random: u64,
+    asked: RefCell<Missed>,
+    staged: Staged,
+}
+
+impl<'a> Cx<'a> {
+    pub(super) fn new(
+        ground: Ground<'a>,
+        plugin: &'a Loaded,
+        memo: &'a Memo,
+        closed: bool,
+        place: Place<'a>,
+        now: Moment,
+    ) -> Cx<'a> {
+        let random = mix(ground.id.0 ^ plugin.key);
+        Cx {
+            ground,
+            plugin,
+            memo,
+            closed,
+            place,
+            now,
+            random,
+            asked: RefCell::default(),
+            staged: Staged::default(),
+        }
+    }
+
+    /// A window for tests that call a plugin directly.
+    #[cfg(test)]
+    pub(crate) fn new_for_tests(
+        ground: Ground<'a>,
+        plugin: &'a Loaded,
+        place: Place<'a>,
+    ) -> Cx<'a> {
+        Cx::new(ground, plugin, ground.prefetched, false, place, Moment::default())
+    }
+
+    /// The plugin does not implement the observer that was called.
+    #[cfg(test)]
+    pub(crate) fn was_not_hooked(&self) -> bool {
+        self.staged.not_hooked
+    }
+
+    pub(super) fn into_parts(self) -> (Staged, Missed) {
+        (self.staged, self.asked.into_inner())
+    }
+
+    // ------------------------------------------------------------------ what it sees
+
+    /// The client's end of the connection.
+    pub fn peer(&self) -> &'a Peer {
+        self.ground.peer
+    }
+
+    /// The configuration that this session keeps.
+    pub fn config(&self) -> &'a Config {
+        self.ground.config
+    }
+
+    /// How the client introduced itself, once that was accepted.
+    pub fn hello(&self) -> Option<&'a Hello> {
+        self.ground.hello
+    }
+
+    /// The envelope, between an accepted MAIL and the end of the transaction.
+    pub fn envelope(&self) -> Option<&'a Transaction> {
+        self.ground.envelope
+    }
+
+    /// The message, from the hook `headers` on.
+    pub fn message(&self) -> Option<MessageView<'a>> {
+        self.ground.message
+    }
+
+    /// What is known at accept.
+    pub fn arrival(&self) -> Option<&'a Arrival> {
+        self.ground.arrival
+    }
+
+    /// When the client connected.
+    pub fn connected(&self) -> Moment {
+        self.ground.connected
+    }
+
+    /// Findings about the connection, this run's own included.
+    pub fn facts(&self) -> &Facts {
+        self.staged.facts.as_deref().unwrap_or(self.ground.facts)
+    }
+
+    /// Findings about the message, this run's own included.
+    pub fn mail_facts(&self) -> &MailFacts {
+        self.staged.mail_facts.as_deref().unwrap_or(self.ground.mail_facts)
+    }
+
+    /// The client may relay.
+    pub fn may_relay(&self) -> bool {
+        self.facts().relay
+    }
+
+    /// The connection's ID, as in logs and replies.
+    pub fn id(&self) -> Id {
+        self.ground.id
+    }
+
+    /// The time at which this hook first ran. It stands still while the hook waits.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// A random number; the same sequence in each run of the hook.
+    pub fn random(&mut self) -> u64 {
+        self.random = mix(self.random);
+        self.random
+    }
+
+    /// Exempt from reputation and content checks? Logs `skip, …` if so, as qpsmtpd's `is_immune`
+    /// does. It says nothing about the right to relay.
+    pub fn skip_immune(&mut self) -> bool {
+        let immune = self.facts().immune.or(self.mail_facts().immune);
+        let words = match immune {
+            _ if self.may_relay() => "relay client",
+            Some(immunity) => immunity.words(),
+            None => return false,
+        };
+        self.log(Level::Info, format!("skip, {words}"));
+        true
+    }
+
+    /// This plugin's note on the connection.
+    pub fn note<T: Any>(&self) -> Option<&'a T> {
+        self.ground.notes.find(self.plugin.key)
+    }
+
+    /// This plugin's note on the transaction.
+    pub fn mail_note<T: Any>(&self) -> Option<&'a T> {
+        self.ground.mail_notes.find(self.plugin.key)
+    }
+
+    // ------------------------------------------------------------------ what it asks
+
+    /// Asks the resolver.
+    ///
+    /// # Errors
+    /// [`Pending`] while the answer is missing.
+    pub fn dns(&self, question: dns::Question) -> Result<dns::Answer, Pending> {
+        match &*self.find(Question::Dns(question))? {
+            Answer::Dns(answer) => Ok(answer.clone()),
+            _ => Ok(dns::Answer::TempFail),
+        }
+    }
+
+    /// Asks the resolver several things at once, so that the questions go out together.
+    ///
+    /// # Errors
+    /// [`Pending`] while any answer is missing.
+    pub fn dns_all(
+        &self,
+        questions: impl IntoIterator<Item = dns::Question>,
+    ) -> Result<Vec<dns::Answer>, Pending> {
+        let found: Vec<_> = questions.into_iter().map(|question| self.dns(question)).collect();
+        found.into_iter().collect()
+    }
+
+    /// Reads the store. `Err(Pending)` while missing; `Ok(None)` where nothing is stored **or** the
+    /// store cannot say: a check on the past then skips.
+    ///
+    /// # Errors
+    /// [`Pending`] while the answer is missing.
+    pub fn stored(&self, table: &'static str, key: &str) -> Result<Option<Box<[u8]>>, Pending> {
+        match &*self.find(Question::Store(table, key.into()))? {
+            Answer::Stored(value) => Ok(value.clone()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Does the client keep quiet for this long? True also where nobody could say.
+    ///
+    /// # Errors
+    /// [`Pending`] while the wait lasts.
+    pub fn quiet(&self, duration: Duration) -> Result<bool, Pending> {
+        Ok(*self.find(Question::Quiet(duration))? != Answer::Talked)
+    }
+
+    /// Asks for a place where blocking is allowed. The hook runs again there, once.
+    ///
+    /// # Errors
+    /// [`Pending`] everywhere else.
+    pub fn lane(&self, lane: Lane) -> Result<Token<'a>, Pending> {
+        match self.place {
+            Place::Lane(here, _) if here == lane => Ok(Token { lane, here: PhantomData }),
+            Place::Loop | Place::Worker | Place::Lane(..) => {
+                self.asked.borrow_mut().missed.push(Question::Lane(lane));
+                Err(pending())
+            }
+        }
+    }
+
+    /// Asks ahead of time, without waiting: a later hook will find the answer.
+    pub fn want(&self, question: dns::Question) {
+        let question = Question::Dns(question);
+        if self.ground.prefetched.find(&question).is_none() {
+            self.asked.borrow_mut().wanted.push(question);
+        }
+    }
+
+    fn find(&self, question: Question) -> Result<Arc<Answer>, Pending> {
+        let known = self.memo.find(&question).or_else(|| self.ground.prefetched.find(&question));
+        if let Some(answer) = known {
+            return Ok(Arc::clone(answer));
+        }
+        let mut asked = self.asked.borrow_mut();
+        if let Some((_, answer)) = asked.answered.iter().find(|(known, _)| *known == question) {
+            return Ok(Arc::clone(answer));
+        }
+        if self.closed {
+            return Ok(Arc::new(Answer::TempFail));
+        }
+        match self.place {
+            Place::Lane(_, ask) => {
+                let answers = ask.ask(std::slice::from_ref(&question));
+                let answer = answers.into_iter().next().unwrap_or(Arc::new(Answer::TempFail));
+                asked.answered.push((question, Arc::clone(&answer)));
+                Ok(answer)
+            }
+            Place::Loop | Place::Worker => {
+                asked.missed.push(question);
+                Err(pending())
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------ what it does
+
+    /// Logs one line in qpsmtpd's grammar: begin with `pass`, `fail`, `skip`, `error` or `info`.
+    /// Foreign text must have gone through [`crate::plugin::log::foreign`].
+    pub fn log(&mut self, level: Level, text: impl Into<String>) {
+        self.staged.log.push((self.plugin.level(level), text.into()));
+    }
+
+    /// Adds to the connection's score and logs `karma n (total)`.
+    pub fn karma(&mut self, points: i32) {
+        self.staged.karma += points;
+        let total = self.ground.facts.karma + self.staged.karma;
+        self.log(Level::Info, format!("karma {points} ({total})"));
+    }
+
+    /// Applies the admin's policy to a failed check: tolerates it, remembers it, or refuses.
+    /// `status` is subject and detail of the enhanced status code, `text` is for the client, `words`
+    /// for the log.
+    pub fn reject(
+        &mut self,
+        policy: &Policy,
+        status: (u16, u16),
+        text: &str,
+        words: &str,
+    ) -> Verdict {
+        let tail = if words.is_empty() { String::new() } else { format!(", {words}") };
+        match policy.reject {
+            Reject::Never => {
+                self.log(Level::Info, format!("fail, tolerated{tail}"));
+                Verdict::Declined
+            }
+            Reject::Naughty => {
+                self.log(Level::Info, format!("fail, NAUGHTY{tail}"));
+                self.condemn(policy.reject_type, text);
+                Verdict::Declined
+            }
+            Reject::Now | Reject::Connect => {
+                self.log(Level::Info, format!("fail{tail}"));
+                policy.reject_type.verdict(status, text)
+            }
+        }
+    }
+
+    /// Remembers a refusal for the plugin `naughty`.
+    pub fn condemn(&mut self, reject_type: RejectType, text: &str) {
+        let text = format!("({}) {text}", self.plugin.log_name);
+        let facts = self.facts_mut();
+        match &mut facts.naughty {
+            Some(naughty) if naughty.texts.len() < 16 => naughty.texts.push(text),
+            Some(_) => {}
+            None => {
+                facts.naughty = Some(Box::new(Naughty { texts: vec![text], reject_type }));
+            }
+        }
+    }
+
+    /// Changes what is known about the connection.
+    pub fn facts_mut(&mut self) -> &mut Facts {
+        let now = self.ground.facts;
+        self.staged.facts.get_or_insert_with(|| Box::new(now.clone()))
+    }
+
+    /// Changes what is known about the message.
+    pub fn mail_facts_mut(&mut self) -> &mut MailFacts {
+        let now = self.ground.mail_facts;
+        self.staged.mail_facts.get_or_insert_with(|| Box::new(now.clone()))
+    }
+
+    /// The client's address or user has the right to relay, or loses it.
+    pub fn set_relay(&mut self, relay: bool) {
+        self.facts_mut().relay = relay;
+    }
+
+    /// Exempts the host from content and reputation checks; relaying stays as it is.
+    pub fn exempt_host(&mut self) {
+        self.facts_mut().immune = Some(Immunity::WhitelistedHost);
+    }
+
+    /// Exempts this message from content and reputation checks; relaying stays as it is.
+    pub fn exempt_sender(&mut self) {
+        self.mail_facts_mut().immune = Some(Immunity::WhitelistedSender);
+    }
+
+    /// Adds a result to our Authentication-Results field (RFC 8601).
+    pub fn auth_result(&mut self, result: impl Into<String>) {
+        self.mail_facts_mut().auth_results.push(result.into());
+    }
+
+    /// Adds to a named score of the message.
+    pub fn score(&mut self, name: &'static str, points: i32) {
+        self.mail_facts_mut().scores.push((name, points));
+    }
+
+    /// Keeps this plugin's note on the connection.
+    pub fn keep_note<T: Any + Send + Clone>(&mut self, note: T) {
+        self.staged.note = Some(Box::new(note));
+    }
+
+    /// Keeps this plugin's note on the transaction.
+    pub fn keep_mail_note<T: Any + Send + Clone>(&mut self, note: T) {
+        self.staged.mail_note = Some(Box::new(note));
+    }
+
+    /// Delays the next reply.
+    pub fn tarpit(&mut self, delay: Duration) {
+        self.stage(Effect::Tarpit(delay));
+    }
+
+    /// Inserts a header field at the top.
+    pub fn insert_header(&mut self, name: &str, value: &str) {
+        self.stage(Effect::Edit(Edit::Insert { name: name.into(), value: value.into() }));
+    }
+
+    /// Deletes header fields of this name: the nth, or all.
+    pub fn delete_header(&mut self, name: &str, nth: Option<usize>) {
+        self.stage(Effect::Edit(Edit::Delete { name: name.into(), nth }));
+    }
+
+    /// Gives the nth header field of this name another value.
+    pub fn change_header(&mut self, name: &str, nth: usize, value: &str) {
+        self.stage(Effect::Edit(Edit::Change { name: name.into(), nth, value: value.into() }));
+    }
+
+    /// Replaces the body.
+    pub fn replace_body(&mut self, body: Arc<[u8]>) {
+        self.stage(Effect::Edit(Edit::ReplaceBody(body)));
+    }
+
+    /// Adds a recipient.
+    pub fn add_recipient(&mut self, recipient: Address) {
+        self.stage(Effect::AddRecipient(recipient));
+    }
+
+    /// Removes a recipient.
+    pub fn delete_recipient(&mut self, recipient: Address) {
+        self.stage(Effect::DeleteRecipient(recipient));
+    }
+
+    /// Sends the message to another recipient instead of all.
+    pub fn redirect(&mut self, recipient: Address) {
+        self.stage(Effect::Redirect(recipient));
+    }
+
+    /// Replaces the reverse-path.
+    pub fn set_sender(&mut self, sender: ReversePath) {
+        self.stage(Effect::SetSender(sender));
+    }
+
+    /// Accepts the message and throws it away.
+    pub fn discard(&mut self, why: &str) {
+        self.mail_facts_mut().discard = Some(why.to_string());
+    }
+
+    /// Marks the message to be looked at before it is read: a field `X-Quarantine` says why.
+    pub fn quarantine(&mut self, why: &str) {
+        self.mail_facts_mut().quarantine = Some(why.to_string());
+        self.insert_header("X-Quarantine", why);
+    }
+
+    /// From the next hook on, another list of plugins serves this client.
+    pub fn use_chain(&mut self, list: &str) {
+        self.stage(Effect::UseChain(list.to_string()));
+    }
+
+    /// The default of an observer that a plugin does not implement.
+    pub(super) fn not_hooked(&mut self) {
+        self.staged.not_hooked = true;
+    }
+
+    fn stage(&mut self, effect: Effect) {
+        self.staged.effects.push(effect);
+    }
+}
+
+/// One step of splitmix64: cheap, and good enough to spread choices.
+fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,154 @@
+//! What plugins know of each other's findings, as typed fields instead of free notes.
+//!
+//! The facts of a connection live as long as it does; those of a message end with its transaction,
+//! so that nothing of one mail is ever seen in the next.
+
+use crate::smtp::verdict::Verdict;
+use std::any::Any;
+
+/// Why a client or a mail is exempt from content and reputation checks. It never gives the right to
+/// relay: a sender's address can be forged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Immunity {
+    /// The host is on a white list.
+    WhitelistedHost,
+    /// The envelope sender is on a white list.
+    WhitelistedSender,
+}
+
+impl Immunity {
+    /// The words of qpsmtpd's log line `skip, …`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Immunity::WhitelistedHost => "whitelisted host",
+            Immunity::WhitelistedSender => "whitelisted sender",
+        }
+    }
+}
+
+/// How a refusal is put: `reject_type` of qpsmtpd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectType {
+    /// 5xx
+    Perm,
+    /// 4xx
+    Temp,
+    /// 5xx and close
+    Disconnect,
+    /// 421
+    TempDisconnect,
+}
+
+impl RejectType {
+    /// Makes the verdict.
+    pub fn verdict(self, status: (u16, u16), text: &str) -> Verdict {
+        match self {
+            RejectType::Perm => Verdict::deny(status, text),
+            RejectType::Temp => Verdict::deny_soft(status, text),
+            RejectType::Disconnect => Verdict::deny(status, text).and_disconnect(),
+            RejectType::TempDisconnect => Verdict::deny_soft(status, text).and_disconnect(),
+        }
+    }
+}
+
+/// Condemned, but not refused yet (`reject naughty`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Naughty {
+    /// Each plugin's text, with `(plugin) ` in front.
+    pub texts: Vec<String>,
+    /// How it will be refused: the first condemning plugin's type stays.
+    pub reject_type: RejectType,
+}
+
+/// Findings about the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The client may relay: its address, or its user, has that right.
+    pub relay: bool,
+    /// The host is exempt from content and reputation checks.
+    pub immune: Option<Immunity>,
+    /// The forward-confirmed reverse name matches.
+    pub fcrdns: Option<bool>,
+    /// The client talked before its turn.
+    pub early: bool,
+    /// A block list names the address.
+    pub listed: bool,
+    /// Score of this connection: above 0 is nice, below 0 naughty.
+    pub karma: i32,
+    /// Nice minus naughty connections in the past; None where nothing is known.
+    pub karma_history: Option<i32>,
+    /// Condemned, to be refused later.
+    pub naughty: Option<Box<Naughty>>,
+}
+
+/// Findings about the message at hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailFacts {
+    /// The sender is exempt from content and reputation checks.
+    pub immune: Option<Immunity>,
+    /// Parts of Authentication-Results, in the order they were found (RFC 8601).
+    pub auth_results: Vec<String>,
+    /// Named scores of content filters.
+    pub scores: Vec<(&'static str, i32)>,
+    /// Accept the message and throw it away, and why.
+    pub discard: Option<String>,
+    /// Deliver it to be looked at, not to the reader, and why.
+    pub quarantine: Option<String>,
+}
+
+/// A plugin's private, typed memory. Cloned for each run of a hook and kept when it commits.
+pub trait Note: Any + Send {
+    /// A copy in a box.
+    fn boxed(&self) -> Box<dyn Note>;
+    /// The value, to be cast to its type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<T: Any + Send + Clone> Note for T {
+    fn boxed(&self) -> Box<dyn Note> {
+        Box::new(self.clone())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Notes by plugin. Few plugins keep one, so a list does.
+#[derive(Default)]
+pub struct Notes(Vec<(u64, Box<dyn Note>)>);
+
+impl Notes {
+    /// The note of plugin `key`, if it has one of type `T`.
+    pub fn find<T: Any>(&self, key: u64) -> Option<&T> {
+        // `Box<dyn Note>` is a `Note` itself, so the value must be reached through the box.
+        let (_, note) = self.0.iter().find(|(owner, _)| *owner == key)?;
+        (**note).as_any().downcast_ref()
+    }
+
+    /// Keeps a note in place of an earlier one.
+    pub fn keep(&mut self, key: u64, note: Box<dyn Note>) {
+        self.0.retain(|(owner, _)| *owner != key);
+        self.0.push((key, note));
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.0 = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_typed_and_private() {
+        let mut notes = Notes::default();
+        notes.keep(1, Box::new(7_u32));
+        notes.keep(2, Box::new("x"));
+        notes.keep(1, Box::new(8_u32));
+        assert_eq!(notes.find::<u32>(1), Some(&8));
+        assert_eq!(notes.find::<u64>(1), None);
+        assert_eq!(notes.find::<&str>(2), Some(&"x"));
+    }
+}

@@ -1,0 +1,117 @@
+//! The configuration with its plugins: what one snapshot of a config folder comes to.
+
+use crate::config::Config;
+use crate::config::files::{Files, Line, Problem, Severity, Stamp};
+use crate::config::peers::Peers;
+use crate::plugin::chain::{Chain, Loaded};
+use crate::plugin::log::{Level, Output};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A snapshot: settings, lists of plugins, loggers. Immutable; a reload makes another.
+pub struct Site {
+    /// The daemon's settings.
+    pub config: Arc<Config>,
+    /// The list in the file `plugins`.
+    pub base: Arc<Chain>,
+    /// Lists under `peers/`, by file name, where `plugins` has the line `peers`.
+    pub lists: BTreeMap<String, Arc<Chain>>,
+    /// Which list an address selects; None without the line `peers`.
+    pub peers: Option<Peers>,
+    /// Loggers of the file `logging`.
+    pub outputs: Vec<Output>,
+    /// Threshold of the built-in logger.
+    pub loglevel: Level,
+    /// Every file that was looked at, to see when one changes.
+    pub stamps: Vec<Stamp>,
+    /// Plugins by line, to be used again by the next snapshot where nothing changed.
+    pub parts: BTreeMap<String, Part>,
+}
+
+/// A loaded plugin and the state of the files that it read.
+#[derive(Clone)]
+pub struct Part {
+    /// The plugin as it stands in chains.
+    pub loaded: Loaded,
+    /// Config files it read, with the digest of their content then.
+    pub read: Vec<(String, u64)>,
+}
+
+impl Site {
+    /// The list that serves an address; None where `peers` knows none, which refuses the client.
+    pub fn chain_for(&self, ip: IpAddr) -> Option<&Arc<Chain>> {
+        match &self.peers {
+            None => Some(&self.base),
+            Some(peers) => self.lists.get(peers.select(ip)?),
+        }
+    }
+
+    /// A list by name: one under `peers/`, or `plugins` itself.
+    pub fn list(&self, name: &str) -> Option<&Arc<Chain>> {
+        self.lists.get(name).or_else(|| (*self.base.name == *name).then_some(&self.base))
+    }
+
+    /// Some file that the snapshot was made from has changed.
+    pub fn is_stale(&self) -> bool {
+        self.stamps.iter().any(Stamp::changed)
+    }
+}
+
+/// What a plugin may read while it is loaded. It remembers which files were read, so that the
+/// plugin is loaded again when, and only when, one of them changes.
+pub struct Setup<'a> {
+    files: &'a Files,
+    problems: RefCell<&'a mut Vec<Problem>>,
+    read: RefCell<Vec<String>>,
+}
+
+impl<'a> Setup<'a> {
+    /// A view of a config folder.
+    pub fn new(files: &'a Files, problems: &'a mut Vec<Problem>) -> Setup<'a> {
+        Setup { files, problems: RefCell::new(problems), read: RefCell::default() }
+    }
+
+    /// The lines of a config file; none where it is missing.
+    pub fn lines(&self, name: &str) -> Vec<Line> {
+        self.note_read(name);
+        self.files.lines(name, &mut self.problems.borrow_mut())
+    }
+
+    /// The first line of a config file.
+    pub fn scalar(&self, name: &str) -> Option<Line> {
+        self.note_read(name);
+        self.files.scalar(name, &mut self.problems.borrow_mut())
+    }
+
+    /// A config file as octets (cdb).
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        self.note_read(name);
+        self.files.bytes(name, &mut self.problems.borrow_mut())
+    }
+
+    /// Runs something that reports problems itself.
+    pub fn with_problems<T>(&self, work: impl FnOnce(&mut Vec<Problem>) -> T) -> T {
+        work(&mut self.problems.borrow_mut())
+    }
+
+    /// Warns about a config file as a whole.
+    pub fn warn(&self, file: &str, what: impl Into<String>) {
+        let problem = Problem::in_file(Severity::Warning, file, what);
+        problem.note(&mut self.problems.borrow_mut());
+    }
+
+    /// The files read so far with the digests of their content.
+    pub fn read(&self) -> Vec<(String, u64)> {
+        let digest = |name: &String| (name.clone(), self.files.digest(name));
+        self.read.borrow().iter().map(digest).collect()
+    }
+
+    fn note_read(&self, name: &str) {
+        let mut read = self.read.borrow_mut();
+        if !read.iter().any(|known| known == name) {
+            read.push(name.to_string());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Behind the end of data: the message is opened, judged, given our fields, and handed over.
+//!
+//! The order of the header fields at the top is qpsmtpd's: what plugins of `message` insert, then
+//! Authentication-Results, Received, and what plugins of earlier hooks inserted. Foreign
+//! Authentication-Results that claim our name are removed before anybody looks, all of them.
+
+use crate::config::VERSION;
+use crate::limits::RECEIVED_MAX;
+use crate::mail::edit::{Current, Edit};
+use crate::mail::headers::HeaderError;
+use crate::mail::{authres, received};
+use crate::plugin::Queued;
+use crate::plugin::chain::{Chain, Observed, observe};
+use crate::plugin::content::Contents;
+use crate::plugin::cx::Moment;
+use crate::plugin::log::Level;
+use crate::plugin::visit::Visit;
+use crate::plugin::{Hook, log};
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::verdict::Verdict;
+use std::sync::Arc;
+
+/// A complete message.
+pub(super) struct Mail {
+    pub(super) contents: Contents,
+    pub(super) current: Current,
+}
+
+impl Visit {
+    /// What the core does before each of the message's hooks; a verdict ends it there.
+    pub(super) fn before_message_hook(&mut self, hook: Hook, now: Moment) -> Option<Verdict> {
+        match hook {
+            Hook::Headers => self.open_message().err(),
+            Hook::Message => self.add_trace(now).err(),
+            Hook::Queue => self.discarded(),
+            _ => None,
+        }
+    }
+
+    /// Indexes the header, checks the bounds, removes forged results.
+    fn open_message(&mut self) -> Result<(), Verdict> {
+        let Some(intake) = self.intake.take() else {
+            return Err(verdict_of(&reply::LOCAL_ERROR));
+        };
+        let contents = intake.finish().map_err(|error| {
+            self.line(Level::Error, format!("cannot read the spooled message: {error}"));
+            verdict_of(&reply::NO_SPACE).for_storage()
+        })?;
+        let octets = contents.octets();
+        let mut current = Current::new(octets).map_err(|error| match error {
+            HeaderError::TooLarge | HeaderError::TooManyFields => {
+                verdict_of(&reply::HEADERS_TOO_LARGE)
+            }
+        })?;
+        let header = current.header(octets);
+        if current.headers().count(header, "Received") >= RECEIVED_MAX {
+            return Err(verdict_of(&reply::TOO_MANY_HOPS));
+        }
+        let mut edits = authres::strip(current.headers(), header, &self.site.config.rules.me);
+        if !edits.is_empty() {
+            let words = format!("removed {} forged Authentication-Results", edits.len());
+            self.line(Level::Notice, words);
+        }
+        edits.append(&mut self.early_edits);
+        if !edits.is_empty() && current.apply(octets, &edits).is_err() {
+            return Err(verdict_of(&reply::HEADERS_TOO_LARGE));
+        }
+        self.mail = Some(Box::new(Mail { contents, current }));
+        Ok(())
+    }
+
+    /// Received and Authentication-Results.
+    fn add_trace(&mut self, now: Moment) -> Result<(), Verdict> {
+        let me = &self.site.config.rules.me;
+        let hello = self.session.hello();
+        let mut results = vec!["auth=none".to_string()];
+        results.extend(self.mail_facts.auth_results.iter().cloned());
+        let version = format!("mailreeve-{VERSION}");
+        let trace = received::Trace {
+            remote_info: self.peer.shown_name(),
+            helo: hello.map(|hello| &*hello.name),
+            ip: self.peer.ip,
+            me,
+            version: &version,
+            esmtp: hello.is_some_and(|hello| hello.esmtp),
+            tls: None,
+            auth_user: None,
+            utf8: self.session.transaction().is_some_and(|transaction| transaction.mail.utf8),
+            unix: now.unix_seconds(),
+            offset: now.utc_offset,
+        };
+        let edits = [
+            Edit::Insert { name: "Received".into(), value: received::received(&trace) },
+            Edit::Insert { name: authres::NAME.into(), value: authres::build(me, &results) },
+        ];
+        let Some(mail) = self.mail.as_deref_mut() else {
+            return Err(verdict_of(&reply::LOCAL_ERROR));
+        };
+        let applied = mail.current.apply(mail.contents.octets(), &edits);
+        applied.map_err(|_| verdict_of(&reply::HEADERS_TOO_LARGE))
+    }
+
+    /// A message that a plugin threw away, or that nobody is left to get, is accepted here.
+    fn discarded(&mut self) -> Option<Verdict> {
+        let nobody =
+            self.session.transaction().is_none_or(|transaction| transaction.recipients.is_empty());
+        let why = match &self.mail_facts.discard {
+            Some(why) => log::foreign(why.as_bytes()),
+            None if nobody => "no recipient is left".to_string(),
+            None => return None,
+        };
+        self.line(Level::Notice, format!("message discarded: {why}"));
+        Some(Verdict::Ok(Some("Queued!".into())))
+    }
+
+    pub(super) fn tell_queued(&mut self, chain: &Arc<Chain>, who: usize, text: &str, now: Moment) {
+        let Some(loaded) = chain.plugins().get(who) else { return };
+        let plugin = Arc::clone(&loaded.log_name);
+        observe(chain, self, Observed::Queued(Queued { plugin: &plugin, text }), now);
+    }
+}
+
+/// A reply of the core as a verdict, for the machine to say.
+fn verdict_of(reply: &Reply) -> Verdict {
+    let status = reply.status.unwrap_or((3, 0));
+    let text = reply.text.to_string();
+    if reply.is_permanent() {
+        Verdict::deny(status, text)
+    } else {
+        Verdict::deny_soft(status, text)
+    }
+}

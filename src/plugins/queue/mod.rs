@@ -1,0 +1,4 @@
+//! Plugins that take a message over. They answer for it: their `Ok` is the client's 250.
+
+pub mod discard;
+pub mod maildir;
