@@ -122,3 +122,31 @@ pub const BODIES_IN_MEMORY_MAX: usize = 16 * 1_024 * 1_024;
 
 /// Our own header fields may take a message this far over `HEADER_BLOCK_MAX`.
 pub const HEADER_ROOM: usize = 256 * 1_024;
+
+/// Replies waiting for a client that does not read; nothing more of its input is read above this.
+pub const OUTPUT_MAX: usize = 64 * 1_024;
+
+/// Octets read from one client in one turn.
+pub const TURN_OCTETS: usize = 128 * 1_024;
+
+/// Connections accepted from one listener in one turn.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// A session is ended at the next command after this.
+pub const SESSION_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+/// Message text has to come faster than this on average, octets per second, once the idle limit's
+/// worth of time has passed.
+pub const DATA_RATE_MIN: u64 = 500;
+
+/// Idle limit while more than 80 % of all connections are in use.
+pub const STRESS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After the last reply unread input is thrown away for this long, so that the client can read it.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Octets thrown away after the last reply.
+pub const LINGER_OCTETS_MAX: usize = 256 * 1_024;
+
+/// Time for messages in hand when the daemon is told to stop.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(30);

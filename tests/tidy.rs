@@ -67,7 +67,8 @@ const BELOW_COMMANDS: &[&str] = &[
     "smtp", "store", "sys",
 ];
 
-/// What every plugin's header says, each at the start of a line and followed by words.
+/// What the header of a file with an `impl Plugin for` says, each at the start of a line and followed
+/// by words. (Loggers are no plugins in this sense: they only take lines.)
 const PLUGIN_WORDS: [&str; 5] =
     ["Arguments:", "Config files:", "Replies:", "Karma:", "When it cannot tell:"];
 
@@ -312,7 +313,7 @@ fn banned(source: &Source) -> Vec<String> {
 }
 
 fn plugin_header(source: &Source) -> Vec<String> {
-    if plugin_name(source).is_none() {
+    if layer(source) != "plugins" || !source.shipped.contains("impl Plugin for ") {
         return Vec::new();
     }
     let (header, path) = (source.header(), &source.path);

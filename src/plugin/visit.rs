@@ -23,7 +23,7 @@ use crate::plugin::log::{Event, Id, Level, Line};
 use crate::plugin::question::{Answer, Lane, Memo, Place, Question};
 use crate::plugin::site::Site;
 use crate::plugin::{Denial, Hook};
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::{Call, Env, Need, PathOf, Session};
 use crate::smtp::verdict::Verdict;
 use desk::Desk;
@@ -447,6 +447,14 @@ impl Visit {
                 Some(Verdict::deny_soft(reply.status.unwrap_or((3, 0)), text).for_storage());
         }
         self.intake = None;
+    }
+
+    /// No thread had time for the message: the sender is asked to come back.
+    pub fn overloaded(&mut self) {
+        self.invocation = None;
+        self.progress = None;
+        self.line(Level::Error, "no thread had time for the message".to_string());
+        self.outcome = Some(Verdict::deny_soft((3, 2), &*reply::OVERLOADED.text));
     }
 
     /// Octets of message text in memory.

@@ -116,7 +116,10 @@ fn implements(plugin: &Arc<dyn Plugin>, hook: Hook) -> bool {
         Hook::Disconnect => Observed::Disconnect,
         Hook::Closed => Observed::Closed,
         _ => {
-            return !matches!(ask(&**plugin, hook, &mut cx, ground.occasion), Ok(Verdict::Unhooked));
+            return !matches!(
+                ask(&**plugin, hook, &mut cx, ground.occasion),
+                Ok(Verdict::Unhooked)
+            );
         }
     };
     tell(&**plugin, &mut cx, observed);

@@ -80,6 +80,8 @@ fn pure_modules() {
             ),
             ("mail/uri.rs", "#[cfg(test)]\nmod tests {\n use std::fs;\n}\nuse std::io;", &[]),
             ("mail/uri.rs", "#[cfg(any(test, fuzzing))]\npub fn fuzz() { std::fs::x() }", &[]),
+            ("plugin/mod.rs", "pub mod log;\nfn a() { log::line() }", &[]),
+            ("plugin/cx.rs", "use crate::plugin::{log, note};\nfn a() { log::line() }", &[]),
             ("mail/uri.rs", "/// Unlike `std::fs::read`.\nfn a(log: u8) -> u8 { log }", &[]),
         ],
     );
@@ -154,13 +156,14 @@ fn bans() {
 fn headers() {
     let whole = "//! Why.\n//!\n//! Arguments: none.\n//! Config files:\n//!   `x`: lines.\n\
                  //! Replies: none.\n//! Karma: none.\n//! When it cannot tell: nothing to fail.\n\
-                 use a;";
+                 impl Plugin for A {}";
     let part = whole.replace("//!   `x`: lines.\n", "").replace("Karma: none", "Karma: ");
     check(
         plugin_header,
         &[
             ("plugins/relay.rs", whole, &[]),
-            ("plugins/mod.rs", "use a;", &[]),
+            ("plugins/logging/warn.rs", "use a;", &[]),
+            ("plugins/tests.rs", "impl Plugin for A {}", &[]),
             (
                 "plugins/queue/maildir.rs",
                 &part.replace("Karma: .", "Karma:"),

@@ -55,11 +55,16 @@ impl Source {
     /// or one of `roots`), braces multiplied out and `super` resolved, with its line.
     pub(crate) fn paths(&self, roots: &[&str]) -> Vec<(usize, Vec<String>)> {
         let mut found = Vec::new();
+        // A module of ours may be called as a crate is.
+        let mut shadowed = Vec::new();
         for (at, word) in words(&self.shipped) {
             let before = self.shipped.get(..at).unwrap_or("").trim_end();
             let after = self.shipped.get(at + word.len()..).unwrap_or("");
             let local = matches!(word, "crate" | "mailreeve" | "super" | "self");
             let opens = before.ends_with("use") || after.trim_start().starts_with("::");
+            if before.ends_with("mod") {
+                shadowed.push(word.to_string());
+            }
             if before.ends_with("::") || !opens || !(local || roots.contains(&word)) {
                 continue;
             }
@@ -69,6 +74,9 @@ impl Source {
                 });
             }
         }
+        let named = found.iter().filter(|(_, path)| path.first().is_some_and(|w| w == "crate"));
+        shadowed.extend(named.filter_map(|(_, path)| path.last().cloned()));
+        found.retain(|(_, path)| path.first().is_none_or(|word| !shadowed.contains(word)));
         found
     }
 

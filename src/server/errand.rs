@@ -1,0 +1,286 @@
+//! Work that leaves the event loop, and how it always comes home.
+//!
+//! A visit travels by value: while it is away its slot is empty, so nothing is shared and nothing is
+//! locked. Whoever carries it holds a [`Guard`]: if the job unwinds or is thrown away, the guard tells
+//! the loop, which answers 421 and frees the slot.
+
+use crate::plugin::content::{Block, Octets, Stored};
+use crate::plugin::question::{Answer, Ask, Question};
+use crate::plugin::site::Site;
+use crate::plugin::visit::{Visit, Want};
+use crate::plugin::{Lane, Place};
+use crate::server::clock;
+use crate::server::pool::{Pool, lock};
+use crate::server::spool::{Spool, SpoolFile, Trouble};
+use crate::smtp::reply::{self, Reply};
+use crate::sys::map::View;
+use mio::Waker;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Jobs that may wait for one kind of thread.
+const QUEUE_MAX: usize = 1_024;
+
+/// A job that waited this long for a thread is answered 451 instead of begun.
+const QUEUED_MAX: Duration = Duration::from_secs(60);
+
+/// Which slot, in which life of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotId {
+    /// Place in the table.
+    pub index: usize,
+    /// Grows each time the place is used again.
+    pub generation: u32,
+}
+
+/// What comes back to the loop.
+pub enum Done {
+    /// A visit comes home.
+    Home(SlotId, Box<Visit>),
+    /// A spool block was written; its memory comes back.
+    Written(SlotId, Arc<dyn Stored>, Vec<u8>),
+    /// A spool block could not be written: what to tell the client, and the log.
+    NotWritten(SlotId, &'static Reply, String),
+    /// A job died with the visit.
+    Lost(SlotId),
+    /// A new snapshot of the configuration.
+    Site(Arc<Site>),
+}
+
+/// The way home: a list and a wake-up.
+pub struct Home {
+    done: Mutex<Vec<Done>>,
+    waker: Waker,
+}
+
+impl Home {
+    /// A way home that wakes this loop.
+    pub fn new(waker: Waker) -> Home {
+        Home { done: Mutex::new(Vec::new()), waker }
+    }
+
+    /// Brings something home.
+    pub fn post(&self, done: Done) {
+        let mut list = lock(&self.done);
+        list.push(done);
+        let first = list.len() == 1;
+        drop(list);
+        if first {
+            // The loop looks at the list whenever it wakes; a wake-up that fails is made up for by
+            // its tick.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Everything that came home.
+    pub fn take(&self) -> Vec<Done> {
+        std::mem::take(&mut *lock(&self.done))
+    }
+}
+
+/// Tells the loop that a job died, unless it is dismissed.
+struct Guard {
+    home: Arc<Home>,
+    slot: SlotId,
+    armed: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.armed {
+            self.home.post(Done::Lost(self.slot));
+        }
+    }
+}
+
+/// A job.
+pub struct Errand {
+    guard: Guard,
+    queued: Duration,
+    work: Work,
+}
+
+enum Work {
+    Message(Box<Visit>),
+    Spool(Box<Block>),
+}
+
+/// The three kinds of threads, and what their jobs need.
+pub struct Pools {
+    workers: Pool<Errand>,
+    scanners: Pool<Errand>,
+    writers: Pool<Errand>,
+    home: Arc<Home>,
+    spool: Spool,
+}
+
+impl Pools {
+    /// Starts all threads.
+    ///
+    /// # Errors
+    /// What the system says when it has no thread to give.
+    pub fn start(
+        home: Arc<Home>,
+        spool: Spool,
+        (workers, scanners, writers): (usize, usize, usize),
+    ) -> io::Result<Arc<Pools>> {
+        let pools = Arc::new(Pools {
+            workers: Pool::new(QUEUE_MAX),
+            scanners: Pool::new(QUEUE_MAX),
+            writers: Pool::new(QUEUE_MAX),
+            home,
+            spool,
+        });
+        for (lane, name, threads) in [
+            (Lane::Workers, "worker", workers),
+            (Lane::Scanners, "scanner", scanners),
+            (Lane::Writers, "writer", writers),
+        ] {
+            let weak = Arc::downgrade(&pools);
+            pools.of(lane).start(name, threads, move |errand| {
+                if let Some(pools) = weak.upgrade() {
+                    pools.run(errand, lane);
+                }
+            })?;
+        }
+        Ok(pools)
+    }
+
+    fn of(&self, lane: Lane) -> &Pool<Errand> {
+        match lane {
+            Lane::Workers => &self.workers,
+            Lane::Scanners => &self.scanners,
+            Lane::Writers => &self.writers,
+        }
+    }
+
+    /// Takes a visit to a lane; it comes back if that lane's queue is full.
+    ///
+    /// # Errors
+    /// The visit.
+    pub fn send(&self, slot: SlotId, visit: Box<Visit>, lane: Lane) -> Result<(), Box<Visit>> {
+        let errand = self.errand(slot, Work::Message(visit));
+        self.of(lane).submit(errand).map_err(|mut errand| {
+            errand.guard.armed = false;
+            match errand.work {
+                Work::Message(visit) => visit,
+                // Only what was put in can come out.
+                Work::Spool(_) => std::process::abort(),
+            }
+        })
+    }
+
+    /// Has a block written. A full queue is reported like a full disk: try again later.
+    pub fn write(&self, slot: SlotId, block: Box<Block>) {
+        let errand = self.errand(slot, Work::Spool(block));
+        if let Err(mut errand) = self.writers.submit(errand) {
+            errand.guard.armed = false;
+            let why = "too many writes are waiting".to_string();
+            self.home.post(Done::NotWritten(slot, &reply::NO_SPACE, why));
+        }
+    }
+
+    /// Jobs that wait: workers, scanners, writers.
+    pub fn depths(&self) -> (usize, usize, usize) {
+        (self.workers.depth(), self.scanners.depth(), self.writers.depth())
+    }
+
+    fn errand(&self, slot: SlotId, work: Work) -> Errand {
+        let guard = Guard { home: Arc::clone(&self.home), slot, armed: true };
+        Errand { guard, queued: clock::monotonic(), work }
+    }
+
+    fn run(&self, errand: Errand, lane: Lane) {
+        let Errand { mut guard, queued, work } = errand;
+        let slot = guard.slot;
+        let waited = clock::monotonic().saturating_sub(queued);
+        let done = match work {
+            Work::Message(visit) => self.run_message(slot, visit, lane, waited),
+            Work::Spool(block) => Some(self.run_spool(slot, *block)),
+        };
+        guard.armed = false;
+        if let Some(done) = done {
+            self.home.post(done);
+        }
+    }
+
+    fn run_message(
+        &self,
+        slot: SlotId,
+        mut visit: Box<Visit>,
+        lane: Lane,
+        waited: Duration,
+    ) -> Option<Done> {
+        if waited > QUEUED_MAX {
+            visit.overloaded();
+            return Some(Done::Home(slot, visit));
+        }
+        let place = match lane {
+            Lane::Workers => Place::Worker,
+            Lane::Scanners | Lane::Writers => Place::Lane(lane, &NobodyKnows),
+        };
+        match visit.work(place, clock::moment()) {
+            Want::Move(next) => match self.send(slot, visit, next) {
+                Ok(()) => None,
+                Err(mut visit) => {
+                    visit.overloaded();
+                    Some(Done::Home(slot, visit))
+                }
+            },
+            _ => Some(Done::Home(slot, visit)),
+        }
+    }
+
+    fn run_spool(&self, slot: SlotId, block: Block) -> Done {
+        let written = self.write_block(&block);
+        match written {
+            Ok(file) => Done::Written(slot, file, block.octets),
+            Err(error) => {
+                let reply = match Trouble::of(&error) {
+                    Trouble::Space => &reply::NO_SPACE,
+                    Trouble::Other => &reply::LOCAL_ERROR,
+                };
+                Done::NotWritten(slot, reply, error.to_string())
+            }
+        }
+    }
+
+    fn write_block(&self, block: &Block) -> io::Result<Arc<dyn Stored>> {
+        let file = match &block.file {
+            Some(file) => Arc::clone(file),
+            None => Arc::new(self.spool.create()?),
+        };
+        file.write_at(&block.octets, block.offset)?;
+        Ok(file)
+    }
+}
+
+impl Stored for SpoolFile {
+    fn write_at(&self, octets: &[u8], offset: u64) -> io::Result<()> {
+        SpoolFile::write_at(self, octets, offset)
+    }
+
+    fn view(&self, len: u64) -> io::Result<Box<dyn Octets>> {
+        Ok(Box::new(SpoolFile::view(self, len)?))
+    }
+}
+
+impl Octets for View {
+    fn octets(&self) -> &[u8] {
+        self
+    }
+
+    fn passed(&self, upto: usize) {
+        self.drop_behind(upto);
+    }
+}
+
+/// On a lane without a resolver behind it nobody knows anything.
+struct NobodyKnows;
+
+impl Ask for NobodyKnows {
+    fn ask(&self, questions: &[Question]) -> Vec<Arc<Answer>> {
+        questions.iter().map(|_| Arc::new(Answer::TempFail)).collect()
+    }
+}

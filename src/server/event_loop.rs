@@ -1,0 +1,354 @@
+//! The event loop: every socket, every timer, and nothing that blocks.
+//!
+//! One thread owns all connections. It waits in `poll` and nowhere else. Each connection whose turn has
+//! come gets a bounded amount of work (`turn.rs`); what takes longer goes away on an errand and comes
+//! home through [`Home`]. New connections are in `arrivals.rs`, signals and the end in `stop.rs`.
+
+mod arrivals;
+mod stop;
+mod turn;
+
+use crate::limits;
+use crate::plugin::log::{Event, Id, Level, Line};
+use crate::plugin::site::Site;
+use crate::plugin::visit::{Surroundings, Visit};
+use crate::plugin::{Moment, Question};
+use crate::server::clock::{self, CachedLoad, LoadAverage};
+use crate::server::errand::{Done, Home, Pools, SlotId};
+use crate::server::log::Log;
+use crate::server::slots::{Slot, Slots, Waiting};
+use crate::server::watch::Watch;
+use crate::smtp::reply;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use signal_hook_mio::v1_0::Signals;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Token of the wake-up by threads.
+pub const WAKER: Token = Token(usize::MAX);
+const SIGNALS: Token = Token(usize::MAX - 1);
+const LISTENERS: usize = usize::MAX - 1_000;
+
+/// The read buffer that all connections share.
+const BUFFER: usize = 64 * 1_024;
+
+/// Everything the loop is made of.
+pub struct Parts {
+    /// Its poll, with the waker of `home` registered.
+    pub poll: Poll,
+    /// The way home for errands.
+    pub home: Arc<Home>,
+    /// The threads.
+    pub pools: Arc<Pools>,
+    /// Bound listeners, non-blocking.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// The first snapshot.
+    pub site: Arc<Site>,
+    /// Makes new snapshots.
+    pub watch: Watch,
+    /// The log.
+    pub log: Log,
+    /// Where the load comes from.
+    pub load: Box<dyn LoadAverage>,
+    /// HUP, TERM, INT, USR1, USR2; tests run without.
+    pub signals: Option<Signals>,
+}
+
+struct Listener {
+    socket: Option<TcpListener>,
+    ready: bool,
+}
+
+/// The loop's own state.
+pub struct EventLoop {
+    poll: Poll,
+    home: Arc<Home>,
+    pools: Arc<Pools>,
+    listeners: Vec<Listener>,
+    site: Arc<Site>,
+    watch: Watch,
+    log: Log,
+    verbosity: Level,
+    load: CachedLoad,
+    signals: Option<Signals>,
+    slots: Slots,
+    by_ip: HashMap<IpAddr, usize>,
+    ready: VecDeque<SlotId>,
+    timers: BinaryHeap<Reverse<(Duration, usize, u32)>>,
+    buffer: Vec<u8>,
+    now: Moment,
+    started: u64,
+    counter: u64,
+    text_in_memory: usize,
+    spare_fd: Option<std::fs::File>,
+    accept_paused: bool,
+    stopping: Option<Duration>,
+}
+
+impl EventLoop {
+    /// Registers the listeners and signals.
+    ///
+    /// # Errors
+    /// What the system says when it has no more to register.
+    pub fn new(parts: Parts) -> io::Result<EventLoop> {
+        let Parts { poll, home, pools, listeners, site, watch, log, load, mut signals } = parts;
+        let mut registered = Vec::new();
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let mut socket = TcpListener::from_std(listener);
+            let token = Token(LISTENERS + number);
+            poll.registry().register(&mut socket, token, Interest::READABLE)?;
+            registered.push(Listener { socket: Some(socket), ready: true });
+        }
+        if let Some(signals) = &mut signals {
+            poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
+        }
+        let now = clock::moment();
+        let verbosity = verbosity_of(&log);
+        Ok(EventLoop {
+            poll,
+            home,
+            pools,
+            listeners: registered,
+            site,
+            watch,
+            log,
+            verbosity,
+            load: CachedLoad::new(load),
+            signals,
+            slots: Slots::default(),
+            by_ip: HashMap::new(),
+            ready: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            buffer: vec![0; BUFFER],
+            now,
+            started: now.unix.as_secs(),
+            counter: 0,
+            text_in_memory: 0,
+            spare_fd: arrivals::spare_fd(),
+            accept_paused: false,
+            stopping: None,
+        })
+    }
+
+    /// Runs until it is told to stop and all messages in hand are done.
+    ///
+    /// # Errors
+    /// What `poll` says; nothing else ends the loop.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1_024);
+        loop {
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            self.now = clock::moment();
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    SIGNALS => self.on_signals(),
+                    Token(token) if token >= LISTENERS => {
+                        if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
+                            listener.ready = true;
+                        }
+                    }
+                    Token(index) => self.on_socket(index, event),
+                }
+            }
+            self.on_homecomers();
+            self.accept_some();
+            self.give_turns();
+            self.fire_timers();
+            if self.is_finished() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long `poll` may wait.
+    fn patience(&self) -> Option<Duration> {
+        let accepting = !self.accept_paused && self.listeners.iter().any(|it| it.ready);
+        if !self.ready.is_empty() || accepting {
+            return Some(Duration::ZERO);
+        }
+        let mut wait = self.timers.peek().map(|Reverse((at, ..))| *at);
+        if let Some(stop) = self.stopping {
+            wait = Some(wait.map_or(stop, |at| at.min(stop)));
+        }
+        if self.accept_paused {
+            let soon = clock::monotonic() + Duration::from_millis(500);
+            wait = Some(wait.map_or(soon, |at| at.min(soon)));
+        }
+        wait.map(|at| at.saturating_sub(clock::monotonic()))
+    }
+
+    fn on_socket(&mut self, index: usize, event: &mio::event::Event) {
+        let Some(slot) = self.slots.at(index) else { return };
+        slot.readable |= event.is_readable() || event.is_read_closed();
+        slot.read_closed |= event.is_read_closed();
+        // A half-closed client still reads; an error, or both halves closed, is the end.
+        slot.gone |= event.is_error() || (event.is_read_closed() && event.is_write_closed());
+        let id = slot.id;
+        self.make_ready(id);
+    }
+
+    fn make_ready(&mut self, id: SlotId) {
+        if let Some(slot) = self.slots.find(id)
+            && !slot.queued
+        {
+            slot.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn on_homecomers(&mut self) {
+        for done in self.home.take() {
+            match done {
+                Done::Home(id, visit) => {
+                    if let Some(slot) = self.slots.find(id) {
+                        slot.visit = Some(visit);
+                        slot.waiting = Waiting::Turn;
+                        self.make_ready(id);
+                    }
+                }
+                Done::Written(id, file, spare) => self.on_visit(id, |visit, _| {
+                    visit.block_written(file, spare);
+                }),
+                Done::NotWritten(id, reply, why) => self.on_visit(id, |visit, out| {
+                    visit.spool_failed(reply, &why, out);
+                }),
+                Done::Lost(id) => {
+                    if let Some(slot) = self.slots.find(id) {
+                        reply::INTERNAL_DISCONNECT.write(&mut slot.out);
+                        slot.waiting = Waiting::Closing;
+                        self.make_ready(id);
+                    }
+                }
+                Done::Site(site) => self.go_over_to(site),
+            }
+        }
+    }
+
+    /// Something for a visit that is at home, after which it has its turn.
+    fn on_visit(&mut self, id: SlotId, act: impl FnOnce(&mut Visit, &mut Vec<u8>)) {
+        let Some(slot) = self.slots.find(id) else { return };
+        let Some(visit) = &mut slot.visit else { return };
+        act(visit, &mut slot.out);
+        if slot.waiting == Waiting::Written {
+            slot.waiting = Waiting::Turn;
+        }
+        self.make_ready(id);
+    }
+
+    fn go_over_to(&mut self, site: Arc<Site>) {
+        self.log.set_outputs(site.outputs.clone(), site.loglevel);
+        self.site = site;
+        self.verbosity = verbosity_of(&self.log);
+        self.say(Level::Notice, "configuration loaded".to_string());
+    }
+
+    fn give_turns(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else { break };
+            if let Some(slot) = self.slots.take(id) {
+                self.turn(slot);
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = clock::monotonic();
+        while let Some(Reverse((at, ..))) = self.timers.peek()
+            && *at <= now
+        {
+            let Some(Reverse((at, index, generation))) = self.timers.pop() else { break };
+            let id = SlotId { index, generation };
+            let Some(slot) = self.slots.find(id) else { continue };
+            if slot.timer != Some(at) {
+                continue;
+            }
+            slot.timer = None;
+            if slot.deadline > now {
+                self.set_timer(id);
+            } else if let Some(slot) = self.slots.take(id) {
+                self.now = clock::moment();
+                self.expired(slot);
+            }
+        }
+    }
+
+    /// Makes sure that the heap has an entry for the slot that is early enough. There is one entry a
+    /// slot as a rule: a deadline that moves away leaves it where it is.
+    fn set_timer(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.find(id) else { return };
+        if slot.timer.is_none_or(|at| at > slot.deadline) {
+            slot.timer = Some(slot.deadline);
+            self.timers.push(Reverse((slot.deadline, id.index, id.generation)));
+        }
+    }
+
+    fn around(&self) -> Surroundings<'_> {
+        Surroundings {
+            now: self.now,
+            site: &self.site,
+            verbosity: self.verbosity,
+            stopwatch: clock::monotonic,
+        }
+    }
+
+    fn post_log(&self, visit: &mut Visit) {
+        let events = visit.take_log();
+        if !events.is_empty() {
+            self.log.post_all(events.into_iter());
+        }
+    }
+
+    fn say(&self, level: Level, text: String) {
+        self.log.post(Event::Line(Line::core(level, Id::NONE, text)));
+    }
+
+    /// More than 80 % of all connections are in use: patience gets short.
+    fn is_stressed(&self) -> bool {
+        self.slots.len() * 5 > self.site.config.concurrency * 4
+    }
+
+    /// The slot's life ends: it leaves the counts, and its socket is closed.
+    fn close(&mut self, mut slot: Box<Slot>) {
+        if let Some(mut visit) = slot.visit.take() {
+            visit.leave(&self.around());
+            self.post_log(&mut visit);
+        }
+        self.text_in_memory = self.text_in_memory.saturating_sub(slot.text_in_memory);
+        if let Some(count) = self.by_ip.get_mut(&slot.site_ip) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_ip.remove(&slot.site_ip);
+            }
+        }
+        // Nothing to do about a failure: the descriptor is closed in any case.
+        let _ = self.poll.registry().deregister(&mut slot.stream);
+        let id = slot.id;
+        drop(slot);
+        self.slots.free(id);
+        self.accept_paused = false;
+    }
+
+    /// Memory for message text is short: new messages go to the spool at once.
+    fn is_memory_tight(&self) -> bool {
+        self.text_in_memory > limits::BODIES_IN_MEMORY_MAX
+    }
+
+    /// The end of the earliest wait for silence.
+    fn quiet_until(quiet: &[(Question, Duration)]) -> Option<Duration> {
+        quiet.iter().map(|(_, at)| *at).min()
+    }
+}
+
+/// The highest level that anybody prints.
+fn verbosity_of(log: &Log) -> Level {
+    Level::ALL.into_iter().rev().find(|level| log.wants(*level)).unwrap_or(Level::Emergency)
+}

@@ -1,0 +1,398 @@
+//! One connection's turn: a bounded amount of reading, obeying and replying.
+//!
+//! Edges of readiness are remembered in the slot, since a turn may end with input still unread.
+//! Replies leave in one write a turn, so that the answers to pipelined commands share a segment.
+
+use super::{EventLoop, Slot, Waiting};
+use crate::limits;
+use crate::plugin::Question;
+use crate::plugin::question::{Answer, Lane};
+use crate::plugin::visit::{Visit, Want};
+use crate::server::clock;
+use crate::smtp::reply;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a turn ended.
+enum End {
+    /// Put the slot back; its deadline is set.
+    Keep,
+    /// The same, and it wants another turn.
+    Again,
+    /// The connection is over.
+    Close,
+}
+
+impl EventLoop {
+    /// Gives a slot its turn, and puts it back or closes it.
+    pub(super) fn turn(&mut self, mut slot: Box<Slot>) {
+        slot.queued = false;
+        if slot.gone && slot.visit.is_some() {
+            return self.close(slot);
+        }
+        if !slot.out.is_empty() {
+            slot.flush();
+        }
+        let end = match slot.waiting {
+            Waiting::Away => End::Keep,
+            Waiting::Closing => self.finish_closing(&mut slot),
+            Waiting::Linger => self.linger(&mut slot),
+            Waiting::Pause | Waiting::Written => End::Keep,
+            Waiting::Answers => self.listen(&mut slot),
+            Waiting::Turn | Waiting::Input => self.go_on(&mut slot),
+        };
+        self.end_turn(slot, end);
+    }
+
+    fn end_turn(&mut self, mut slot: Box<Slot>, end: End) {
+        if matches!(end, End::Close) || (slot.gone && slot.visit.is_some()) {
+            return self.close(slot);
+        }
+        let id = slot.id;
+        let again = matches!(end, End::Again);
+        slot.queued = again;
+        self.slots.put_back(slot);
+        if again {
+            self.ready.push_back(id);
+        }
+        self.set_timer(id);
+    }
+
+    /// A deadline has passed.
+    pub(super) fn expired(&mut self, mut slot: Box<Slot>) {
+        let waiting = slot.waiting;
+        let end = match waiting {
+            Waiting::Away | Waiting::Written => {
+                // The job has its own deadline; look again later.
+                slot.deadline = self.now.mono + limits::SESSION_TIME_MAX;
+                End::Keep
+            }
+            Waiting::Linger => End::Close,
+            Waiting::Closing => End::Close,
+            Waiting::Answers => self.answers_due(&mut slot),
+            Waiting::Pause => {
+                if let Some(visit) = &mut slot.visit {
+                    visit.unpause();
+                }
+                self.go_on(&mut slot)
+            }
+            Waiting::Input | Waiting::Turn => self.timed_out(&mut slot),
+        };
+        self.end_turn(slot, end);
+    }
+
+    fn timed_out(&mut self, slot: &mut Slot) -> End {
+        let Some(visit) = &mut slot.visit else { return End::Close };
+        let slow = slot.text.is_some_and(|(since, octets)| {
+            octets > 0 && self.now.mono.saturating_sub(since) > self.site.config.data_timeout
+        });
+        let reply = if slow { &reply::TOO_SLOW } else { &reply::TIMED_OUT };
+        visit.bye(reply, &mut slot.out);
+        self.go_on(slot)
+    }
+
+    /// Goes on with the visit until it has to wait.
+    fn go_on(&mut self, slot: &mut Slot) -> End {
+        let Some(mut visit) = slot.visit.take() else { return End::Keep };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let end = self.pump(slot, &mut visit, &mut buffer);
+        self.buffer = buffer;
+        self.post_log(&mut visit);
+        let (held, before) = (visit.text_in_memory(), slot.text_in_memory);
+        self.text_in_memory = (self.text_in_memory + held).saturating_sub(before);
+        slot.text_in_memory = held;
+        match end {
+            Next::Stay(end) => {
+                slot.visit = Some(visit);
+                slot.flush();
+                if matches!(end, End::Close) { self.finish_closing(slot) } else { end }
+            }
+            Next::Leave(lane) => {
+                // Replies so far go out before the client has to wait for a thread.
+                slot.flush();
+                self.send_away(slot, visit, lane)
+            }
+        }
+    }
+
+    fn pump(&mut self, slot: &mut Slot, visit: &mut Visit, buffer: &mut [u8]) -> Next {
+        visit.set_memory_tight(self.is_memory_tight());
+        let mut read = 0;
+        let mut fresh: Option<usize> = None;
+        loop {
+            let before = slot.out.len();
+            let was_receiving = visit.is_receiving();
+            let want = match fresh.take() {
+                Some(count) => {
+                    let input = buffer.get(..count).unwrap_or_default();
+                    let (used, want) = visit.pump(input, &mut slot.out, &self.around());
+                    slot.pending.extend_from_slice(input.get(used..).unwrap_or_default());
+                    want
+                }
+                None => {
+                    let (used, want) = visit.pump(&slot.pending, &mut slot.out, &self.around());
+                    consume(&mut slot.pending, used);
+                    want
+                }
+            };
+            if let Some(block) = visit.take_block() {
+                self.pools.write(slot.id, block);
+            }
+            let progress = slot.out.len() != before || was_receiving != visit.is_receiving();
+            match want {
+                Want::Input => {
+                    self.note_progress(slot, visit, progress);
+                    if slot.is_stuffed() || slot.gone {
+                        return self.wait_for(slot, Waiting::Input);
+                    }
+                    if !slot.readable {
+                        return self.wait_for(slot, Waiting::Input);
+                    }
+                    if read >= limits::TURN_OCTETS {
+                        return self.wait_again(slot);
+                    }
+                    match self.read(slot, buffer) {
+                        Taken::Octets(count) => {
+                            read += count;
+                            if let Some((_, octets)) = &mut slot.text {
+                                *octets += count as u64;
+                            }
+                            fresh = Some(count);
+                        }
+                        Taken::Nothing => return self.wait_for(slot, Waiting::Input),
+                        Taken::End => return Next::Stay(End::Close),
+                    }
+                }
+                Want::Turn => {
+                    self.note_progress(slot, visit, true);
+                    slot.flush();
+                    if slot.is_stuffed() {
+                        return self.wait_for(slot, Waiting::Input);
+                    }
+                    return self.wait_again(slot);
+                }
+                Want::Answers => {
+                    if self.ask(slot, visit) {
+                        continue;
+                    }
+                    let until = visit.deadline().unwrap_or(self.now.mono);
+                    slot.deadline = EventLoop::quiet_until(&slot.quiet)
+                        .map_or(until, |quiet| quiet.min(until));
+                    slot.waiting = Waiting::Answers;
+                    return Next::Stay(End::Keep);
+                }
+                Want::Written => {
+                    slot.deadline = self.now.mono + limits::SESSION_TIME_MAX;
+                    slot.waiting = Waiting::Written;
+                    return Next::Stay(End::Keep);
+                }
+                Want::Pause(pause) => {
+                    slot.deadline = self.now.mono + pause;
+                    slot.waiting = Waiting::Pause;
+                    return Next::Stay(End::Keep);
+                }
+                Want::Move(lane) => return Next::Leave(lane),
+                Want::Close | Want::Home => return Next::Stay(End::Close),
+            }
+        }
+    }
+
+    fn wait_for(&mut self, slot: &mut Slot, waiting: Waiting) -> Next {
+        slot.waiting = waiting;
+        Next::Stay(End::Keep)
+    }
+
+    fn wait_again(&mut self, slot: &mut Slot) -> Next {
+        slot.waiting = Waiting::Turn;
+        Next::Stay(End::Again)
+    }
+
+    /// Sets the deadline of a client that is waited for. In the dialogue only a whole command moves
+    /// it; message text has an idle limit and has to keep a minimal pace.
+    fn note_progress(&mut self, slot: &mut Slot, visit: &Visit, progress: bool) {
+        let config = &visit.site().config;
+        let now = self.now.mono;
+        if visit.is_receiving() {
+            let (since, octets) = *slot.text.get_or_insert((now, 0));
+            let paid = Duration::from_secs(octets / limits::DATA_RATE_MIN);
+            slot.deadline = (now + config.data_timeout).min(since + config.data_timeout + paid);
+        } else if progress || slot.text.take().is_some() || slot.waiting != Waiting::Input {
+            let patience = config.command_timeout;
+            let patience =
+                if self.is_stressed() { patience.min(limits::STRESS_TIMEOUT) } else { patience };
+            let longest = slot.connected + limits::SESSION_TIME_MAX;
+            slot.deadline = (now + patience).min(longest.max(now));
+        }
+    }
+
+    fn read(&mut self, slot: &mut Slot, buffer: &mut [u8]) -> Taken {
+        loop {
+            match slot.stream.read(buffer) {
+                Ok(0) => return Taken::End,
+                Ok(count) => {
+                    // A short read has emptied the socket: the next octet makes a new edge. An end
+                    // that epoll has told already makes none.
+                    slot.readable = count == buffer.len() || slot.read_closed;
+                    return Taken::Octets(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    slot.readable = false;
+                    return Taken::Nothing;
+                }
+                Err(_) => {
+                    slot.gone = true;
+                    return Taken::End;
+                }
+            }
+        }
+    }
+
+    /// Sends the visit's questions. True if some were answered at once.
+    fn ask(&mut self, slot: &mut Slot, visit: &mut Visit) -> bool {
+        let mut answered = false;
+        for question in visit.take_questions() {
+            match question {
+                Question::Quiet(duration) => {
+                    slot.quiet.push((question, self.now.mono + duration));
+                }
+                // No resolver and no store stand behind this loop: nobody knows.
+                Question::Dns(_) | Question::Store(..) | Question::Lane(_) => {
+                    answered |= visit.answer(&question, &Arc::new(Answer::TempFail));
+                }
+            }
+        }
+        answered || self.hears_talk(slot, visit)
+    }
+
+    /// A client that should keep quiet, and does not.
+    fn hears_talk(&mut self, slot: &mut Slot, visit: &mut Visit) -> bool {
+        if !slot.readable || !visit.listens_for_early_talk() {
+            return false;
+        }
+        let mut octet = [0_u8];
+        match slot.stream.peek(&mut octet) {
+            Ok(count) if count > 0 => {
+                slot.quiet.clear();
+                visit.talked()
+            }
+            Ok(_) => {
+                slot.gone = true;
+                false
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                slot.readable = false;
+                false
+            }
+            Err(_) => {
+                slot.gone = true;
+                false
+            }
+        }
+    }
+
+    /// Input came while answers are waited for.
+    fn listen(&mut self, slot: &mut Slot) -> End {
+        let Some(mut visit) = slot.visit.take() else { return End::Keep };
+        let talked = self.hears_talk(slot, &mut visit);
+        slot.visit = Some(visit);
+        if talked { self.go_on(slot) } else { End::Keep }
+    }
+
+    /// Silence has lasted, or a hook's time is up.
+    fn answers_due(&mut self, slot: &mut Slot) -> End {
+        let now = self.now.mono;
+        if let Some(visit) = &mut slot.visit {
+            let quiet = Arc::new(Answer::Quiet);
+            slot.quiet.retain(|(question, at)| {
+                let due = *at <= now;
+                if due {
+                    visit.answer(question, &quiet);
+                }
+                !due
+            });
+        }
+        self.go_on(slot)
+    }
+
+    fn send_away(&mut self, slot: &mut Slot, visit: Box<Visit>, lane: Lane) -> End {
+        match self.pools.send(slot.id, visit, lane) {
+            Ok(()) => {
+                slot.waiting = Waiting::Away;
+                slot.deadline = self.now.mono + limits::SESSION_TIME_MAX;
+                End::Keep
+            }
+            Err(mut visit) => {
+                visit.bye(&reply::OVERLOADED, &mut slot.out);
+                slot.visit = Some(visit);
+                slot.flush();
+                self.finish_closing(slot)
+            }
+        }
+    }
+
+    /// Everything is said: close, or read off what the client still sends, for a close with unread
+    /// input resets the connection and the client may never see the last reply.
+    fn finish_closing(&mut self, slot: &mut Slot) -> End {
+        slot.waiting = Waiting::Closing;
+        if slot.gone {
+            return End::Close;
+        }
+        if !slot.out.is_empty() {
+            let patience = self.site.config.command_timeout.min(limits::STRESS_TIMEOUT);
+            slot.deadline = self.now.mono + patience;
+            return End::Keep;
+        }
+        if slot.pending.is_empty() && !slot.readable {
+            return End::Close;
+        }
+        if slot.stream.shutdown(Shutdown::Write).is_err() {
+            return End::Close;
+        }
+        slot.waiting = Waiting::Linger;
+        slot.deadline = clock::monotonic() + limits::LINGER_TIME_MAX;
+        self.linger(slot)
+    }
+
+    fn linger(&mut self, slot: &mut Slot) -> End {
+        slot.pending = Vec::new();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let end = loop {
+            match self.read(slot, &mut buffer) {
+                Taken::Octets(count) => {
+                    slot.lingered += count;
+                    if slot.lingered > limits::LINGER_OCTETS_MAX {
+                        break End::Close;
+                    }
+                    slot.readable = true;
+                }
+                Taken::Nothing => break End::Keep,
+                Taken::End => break End::Close,
+            }
+        };
+        self.buffer = buffer;
+        end
+    }
+}
+
+enum Next {
+    Stay(End),
+    Leave(Lane),
+}
+
+enum Taken {
+    Octets(usize),
+    Nothing,
+    End,
+}
+
+/// Drops what was used; an emptied buffer gives its memory back.
+fn consume(pending: &mut Vec<u8>, used: usize) {
+    if used >= pending.len() {
+        *pending = Vec::new();
+    } else {
+        pending.drain(..used);
+    }
+}

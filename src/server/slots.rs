@@ -1,0 +1,189 @@
+//! The table of connections.
+//!
+//! A slot keeps what belongs to the socket: unread input, unsent output, what epoll said, when to
+//! look again. The visit is in it only while it is at home. A place is used again with the next
+//! generation, so that a late answer to a client that is gone meets nobody.
+
+use crate::limits;
+use crate::plugin::Question;
+use crate::plugin::visit::Visit;
+use crate::server::errand::SlotId;
+use mio::net::TcpStream;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What a slot waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Its turn: there is something to do at once.
+    Turn,
+    /// Input from the client.
+    Input,
+    /// Answers for a hook.
+    Answers,
+    /// The visit to come home.
+    Away,
+    /// A spool block to be written.
+    Written,
+    /// The end of a pause.
+    Pause,
+    /// Its last output to be sent.
+    Closing,
+    /// Unread input to end, after the last output.
+    Linger,
+}
+
+/// One connection.
+pub struct Slot {
+    /// Its place and life.
+    pub id: SlotId,
+    /// The socket.
+    pub stream: TcpStream,
+    /// The client's address as it counts (IPv6: its /64).
+    pub site_ip: IpAddr,
+    /// The visit, unless it is away.
+    pub visit: Option<Box<Visit>>,
+    /// Input that could not be used yet.
+    pub pending: Vec<u8>,
+    /// Output that could not be sent yet.
+    pub out: Vec<u8>,
+    /// epoll says there is input, or an end of it.
+    pub readable: bool,
+    /// The client has ended its side.
+    pub read_closed: bool,
+    /// The socket is dead: nobody reads replies any more.
+    pub gone: bool,
+    /// What it waits for.
+    pub waiting: Waiting,
+    /// When to look at it again, whatever happens.
+    pub deadline: Duration,
+    /// The time of its entry in the heap of timers.
+    pub timer: Option<Duration>,
+    /// It stands in the list of those whose turn comes.
+    pub queued: bool,
+    /// When the client connected.
+    pub connected: Duration,
+    /// When message text began to come, and how much has come.
+    pub text: Option<(Duration, u64)>,
+    /// Questions about silence and when they end.
+    pub quiet: Vec<(Question, Duration)>,
+    /// Octets thrown away after the last reply.
+    pub lingered: usize,
+    /// Memory its message text held at the last look.
+    pub text_in_memory: usize,
+}
+
+impl Slot {
+    /// Sends what can be sent. A dead socket is noted, not an error: the visit decides what to do.
+    pub fn flush(&mut self) {
+        let mut sent = 0;
+        while let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(0) => {
+                    self.gone = true;
+                    break;
+                }
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.gone = true;
+                    break;
+                }
+            }
+        }
+        if self.gone || sent == self.out.len() {
+            // Freed, not kept: an idle client holds no buffer.
+            self.out = Vec::new();
+        } else {
+            self.out.drain(..sent);
+        }
+    }
+
+    /// The client does not read its replies: no more of its input is looked at.
+    pub fn is_stuffed(&self) -> bool {
+        self.out.len() > limits::OUTPUT_MAX
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+pub struct Slots {
+    places: Vec<Place>,
+    free: Vec<usize>,
+    used: usize,
+}
+
+struct Place {
+    generation: u32,
+    slot: Option<Box<Slot>>,
+}
+
+impl Slots {
+    /// Connections there are.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Reserves a place; `make` fills it.
+    pub fn insert(&mut self, make: impl FnOnce(SlotId) -> Slot) -> SlotId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place { generation: 0, slot: None });
+            self.places.len() - 1
+        });
+        let Some(place) = self.places.get_mut(index) else {
+            // `free` and `places` are changed together, so the index is always in the table.
+            std::process::abort()
+        };
+        let id = SlotId { index, generation: place.generation };
+        place.slot = Some(Box::new(make(id)));
+        self.used += 1;
+        id
+    }
+
+    /// The slot at this place, whatever its life.
+    pub fn at(&mut self, index: usize) -> Option<&mut Slot> {
+        self.places.get_mut(index)?.slot.as_deref_mut()
+    }
+
+    /// The slot, if it is still in that life.
+    pub fn find(&mut self, id: SlotId) -> Option<&mut Slot> {
+        let place = self.places.get_mut(id.index)?;
+        if place.generation == id.generation { place.slot.as_deref_mut() } else { None }
+    }
+
+    /// Takes a slot out of the table for its turn.
+    pub fn take(&mut self, id: SlotId) -> Option<Box<Slot>> {
+        let place = self.places.get_mut(id.index)?;
+        if place.generation == id.generation { place.slot.take() } else { None }
+    }
+
+    /// Puts a slot back after its turn.
+    pub fn put_back(&mut self, slot: Box<Slot>) {
+        if let Some(place) = self.places.get_mut(slot.id.index) {
+            place.slot = Some(slot);
+        }
+    }
+
+    /// Ends the life of a slot that was taken out.
+    pub fn free(&mut self, id: SlotId) {
+        if let Some(place) = self.places.get_mut(id.index) {
+            place.generation = place.generation.wrapping_add(1);
+            place.slot = None;
+            self.free.push(id.index);
+            self.used -= 1;
+        }
+    }
+
+    /// The ids of all connections.
+    pub fn ids(&self) -> Vec<SlotId> {
+        let of = |place: &Place| place.slot.as_ref().map(|slot| slot.id);
+        self.places.iter().filter_map(of).collect()
+    }
+}

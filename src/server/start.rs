@@ -1,0 +1,197 @@
+//! Brings the daemon up: bind, become the user, lock the spool, start the threads, serve.
+//!
+//! The order matters. Whatever can fail is tried before the process detaches, so that an init script
+//! sees it; privileges are dropped before anything is opened for foreign data; threads start last,
+//! for neither a fork nor a change of user may happen beside one.
+
+use crate::config::Defaults;
+use crate::config::files::Files;
+use crate::plugin::log::{Event, Id, Level, Line};
+use crate::plugin::site::Site;
+use crate::server::clock::SystemLoad;
+use crate::server::errand::{Home, Pools};
+use crate::server::event_loop::{EventLoop, Parts, WAKER};
+use crate::server::log::{Destination, Log, install_facade};
+use crate::server::privileges::{self, Identity};
+use crate::server::spool::Spool;
+use crate::server::watch::Watch;
+use crate::sys;
+use mio::{Poll, Waker};
+use nix::unistd::daemon;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook_mio::v1_0::Signals;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io, process};
+
+/// How the daemon is to run.
+pub struct Options {
+    /// Where the log goes.
+    pub destination: Destination,
+    /// Detach from the terminal.
+    pub detach: bool,
+    /// Write the process number here.
+    pub pidfile: Option<PathBuf>,
+    /// Run as whoever started it, root too.
+    pub any_user: bool,
+    /// Gives the config folder's files afresh; None for a configuration that cannot change.
+    pub reopen: Option<Box<dyn Fn() -> Files + Send>>,
+    /// What was found while loading, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// A sentence that says what could not be done, and where.
+pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), String> {
+    let site = Arc::new(site);
+    sys::malloc::limit_arenas();
+    let files = sys::rlimit::raise_files();
+    // Without it a file over RLIMIT_FSIZE would end the process instead of one message.
+    sys::rlimit::refuse_oversize_writes().map_err(|error| format!("ignoring SIGXFSZ: {error}"))?;
+    let identity = whom_to_become(&site, options.any_user)?;
+    let listeners = bind(&site)?;
+    if options.detach {
+        daemon(false, false).map_err(|error| format!("detaching: {error}"))?;
+    }
+    let _pidfile = options.pidfile.map(Pidfile::write).transpose()?;
+    if let Some(identity) = &identity {
+        identity.assume()?;
+    }
+    let (spool, notes) =
+        Spool::open(&site.config.spool_dir).map_err(|error| format!("spool_dir: {error}"))?;
+    let (log, thread) = Log::start(options.destination, site.outputs.clone())
+        .map_err(|error| format!("starting the log: {error}"))?;
+    log.set_outputs(site.outputs.clone(), site.loglevel);
+    install_facade(log.clone());
+    log_panics(log.clone());
+    let say = |level, text: String| log.post(Event::Line(Line::core(level, Id::NONE, text)));
+    for text in options.warnings.into_iter().chain(notes) {
+        say(Level::Warning, text);
+    }
+    if let Ok((soft, _)) = files
+        && soft < site.config.concurrency as u64 + 64
+    {
+        say(
+            Level::Warning,
+            format!("only {soft} descriptors for {} connections", site.config.concurrency),
+        );
+    }
+    let addresses: Vec<String> = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .map(|address| address.to_string())
+        .collect();
+    let mut daemon = assemble(site, defaults, options.reopen, listeners, spool, &log)
+        .map_err(|error| format!("starting: {error}"))?;
+    if let Some(identity) = &identity {
+        let warning = if identity.is_root() { ", which is not wise" } else { "" };
+        say(Level::Notice, format!("Running as user {}{warning}", identity.name()));
+    }
+    for address in addresses {
+        say(Level::Alert, format!("Listening on {address}"));
+    }
+    let result = daemon.run();
+    drop(daemon);
+    say(Level::Alert, "stopped".to_string());
+    thread.finish(Duration::from_secs(2));
+    result.map_err(|error| format!("the event loop: {error}"))
+}
+
+fn assemble(
+    site: Arc<Site>,
+    defaults: Defaults,
+    reopen: Option<Box<dyn Fn() -> Files + Send>>,
+    listeners: Vec<TcpListener>,
+    spool: Spool,
+    log: &Log,
+) -> io::Result<EventLoop> {
+    let poll = Poll::new()?;
+    let home = Arc::new(Home::new(Waker::new(poll.registry(), WAKER)?));
+    let config = &site.config;
+    let threads = (config.workers, config.scanners, config.writers);
+    let pools = Pools::start(Arc::clone(&home), spool, threads)?;
+    let watch = match reopen {
+        None => Watch::nothing(),
+        Some(open) => {
+            Watch::start(open, defaults, Arc::clone(&site), Arc::clone(&home), log.clone())?
+        }
+    };
+    let signals = Signals::new([SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2])?;
+    EventLoop::new(Parts {
+        poll,
+        home,
+        pools,
+        listeners,
+        site,
+        watch,
+        log: log.clone(),
+        load: Box::new(SystemLoad),
+        signals: Some(signals),
+    })
+}
+
+/// Root has to be named: a daemon that talks to strangers should not run as root by oversight.
+fn whom_to_become(site: &Site, any_user: bool) -> Result<Option<Identity>, String> {
+    match &site.config.user {
+        Some(user) => Identity::find(user).map(Some).map_err(|what| format!("user: {what}")),
+        None if privileges::is_root() && !any_user => Err(
+            "started as root without a file `user` in the config folder: write the name of the \
+             user to become into it (naming root is allowed)"
+                .to_string(),
+        ),
+        None => Ok(None),
+    }
+}
+
+fn bind(site: &Site) -> Result<Vec<TcpListener>, String> {
+    let one = |address: SocketAddr| {
+        sys::listen::tcp(address).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::PermissionDenied => " (ports below 1024 need root)",
+                io::ErrorKind::AddrInUse => " (another server holds the port)",
+                _ => "",
+            };
+            format!("listen: cannot bind {address}: {error}{hint}")
+        })
+    };
+    let listeners: Result<Vec<_>, _> =
+        site.config.listen.iter().map(|listen| one(listen.address)).collect();
+    listeners
+}
+
+/// A panic anywhere is logged, and by nobody but the log's own thread.
+fn log_panics(log: Log) {
+    std::panic::set_hook(Box::new(move |info| {
+        let text = format!("panic: {info}").replace('\n', " ");
+        log.post(Event::Line(Line::core(Level::Critical, Id::NONE, text)));
+    }));
+}
+
+/// The pid file; removed when the daemon ends.
+struct Pidfile(PathBuf);
+
+impl Pidfile {
+    fn write(path: PathBuf) -> Result<Pidfile, String> {
+        if let Ok(text) = fs::read_to_string(&path)
+            && let Ok(pid) = text.trim().parse::<u32>()
+            && pid != process::id()
+            && fs::metadata(format!("/proc/{pid}")).is_ok()
+        {
+            return Err(format!("Found an already running mailreeve with pid {pid}."));
+        }
+        fs::write(&path, format!("{}\n", process::id()))
+            .map_err(|error| format!("pidfile {}: {error}", path.display()))?;
+        Ok(Pidfile(path))
+    }
+}
+
+impl Drop for Pidfile {
+    fn drop(&mut self) {
+        // It may be in a folder that only root can change; the next start looks whether we live.
+        let _ = fs::remove_file(&self.0);
+    }
+}
