@@ -1,3 +1,7 @@
 //! The binary: hands its arguments to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mailreeve::commands::main(std::env::args_os())
+}

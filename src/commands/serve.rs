@@ -1,0 +1,76 @@
+//! `mailreeve serve`: the daemon.
+
+use crate::commands::{DONE, Fault, folder, wants_help};
+use crate::config::files::Severity;
+use crate::plugins::load::{Strictness, load};
+use crate::server::log::Destination;
+use crate::server::start::{self, Options};
+use lexopt::Arg;
+use std::path::PathBuf;
+
+pub(super) const HELP: &str = "\
+Usage: mailreeve serve [--config DIR] [--daemon] [--pidfile FILE] [--log FILE|syslog]
+
+Runs the daemon in the foreground, with the log on standard error, as daemontools
+and runit want it. Stops on TERM: idle clients are told 421, messages in hand are
+finished first. HUP reads the configuration again, USR1 opens log files again,
+USR2 logs what the daemon is doing.
+
+  --config DIR     the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
+                   /etc/mailreeve, /var/service/qpsmtpd/config, the first that is
+                   set or there
+  --daemon         detach from the terminal, for init scripts
+  --pidfile FILE   write the process number here
+  --log FILE       log to a file, with time and level; 'syslog' logs there
+";
+
+pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
+    let (mut named, mut pidfile, mut log) = (None, None, None);
+    let mut detach = false;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("help") | Arg::Short('h') => return Err(wants_help()),
+            Arg::Long("config") => named = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("daemon") => detach = true,
+            Arg::Long("pidfile") => pidfile = Some(absolute(PathBuf::from(parser.value()?))?),
+            Arg::Long("log") => log = Some(parser.value()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let destination = match log {
+        None if detach => Destination::Syslog,
+        None => Destination::Stderr,
+        Some(log) if log == "syslog" => Destination::Syslog,
+        Some(log) => Destination::File(absolute(PathBuf::from(log))?),
+    };
+    let folder = absolute(folder::find(named)?)?;
+    let defaults = folder::defaults();
+    let files = folder::open(folder.clone());
+    let (site, problems) = load(&files, &defaults, None, Strictness::Start);
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        problems.into_iter().partition(|problem| problem.severity == Severity::Error);
+    if !errors.is_empty() {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        return Err(Fault::No(format!(
+            "the configuration in {} cannot be used:\n{}",
+            folder.display(),
+            lines.join("\n")
+        )));
+    }
+    let options = Options {
+        destination,
+        detach,
+        pidfile,
+        any_user: false,
+        reopen: Some(Box::new(move || folder::open(folder.clone()))),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+    };
+    start::serve(site, defaults, options).map_err(Fault::No)?;
+    Ok(DONE)
+}
+
+/// A path that still holds after the daemon has left its folder.
+fn absolute(path: PathBuf) -> Result<PathBuf, Fault> {
+    std::path::absolute(&path)
+        .map_err(|error| Fault::Usage(format!("{}: {error}", path.display())))
+}

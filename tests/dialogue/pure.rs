@@ -1,0 +1,456 @@
+//! The pure form: a visit without sockets and threads, in virtual time.
+//!
+//! It does what the event loop does with a visit (`Want`), but nothing ever takes time unless the
+//! script says so: answers, pauses and deadlines are events on a clock that is moved forward.
+
+use crate::dialogue::play::{Failure, Folder, Said, Wire};
+use crate::dialogue::script::{End, Script};
+use crate::dialogue::zone::Zone;
+use mailreeve::config::Defaults;
+use mailreeve::config::files::{Files, Severity};
+use mailreeve::plugin::content::{Octets, Stored};
+use mailreeve::plugin::log::{Event, Id, Line};
+use mailreeve::plugin::question::{Answer, Ask, Lane, Place, Question};
+use mailreeve::plugin::site::Site;
+use mailreeve::plugin::visit::{Surroundings, Visit, Want};
+use mailreeve::plugin::{Arrival, Moment, Peer};
+use mailreeve::plugins::load::{Strictness, load};
+use mailreeve::smtp::reply::{self, Reply};
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The connection's number, in replies and logs.
+pub(crate) const ID: Id = Id(424_242);
+
+/// Sunday, 22 November 2026, 05:27:23 UTC: when every client comes.
+const ARRIVAL: Duration = Duration::from_secs(1_795_325_243);
+
+/// How far a wait for a line may move the clock.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Rounds without an event, after which something runs in a circle.
+const ROUNDS_MAX: usize = 1_000_000;
+
+/// Where the visit stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parked {
+    Ready,
+    Input,
+    Answers,
+    Until(Duration),
+    Closed,
+}
+
+/// A client in virtual time.
+pub(crate) struct Visitor {
+    visit: Visit,
+    site: Arc<Site>,
+    zone: Zone,
+    now: Duration,
+    /// When the client was last heard or answered.
+    progress: Duration,
+    parked: Parked,
+    input: Vec<u8>,
+    /// The client sends no more.
+    ended: bool,
+    /// The client reads no more.
+    deaf: bool,
+    output: Vec<u8>,
+    coming: Vec<(Duration, Question, Arc<Answer>)>,
+    log: Vec<String>,
+    folder: Option<Folder>,
+}
+
+impl Visitor {
+    /// Connects as a script says.
+    pub(crate) fn arrive(script: &Script) -> Result<Visitor, Failure> {
+        let folder = Folder::new()?;
+        let files = script.config(&folder.path().to_string_lossy());
+        let defaults = Defaults { host_name: "mx.example.net".into(), cores: 2 };
+        let (site, problems) =
+            load(&Files::in_memory(files), &defaults, None, Strictness::Start);
+        if let Some(error) = problems.iter().find(|it| it.severity == Severity::Error) {
+            return Err(Failure::of(&format!("tests/dialogues/{}.txt: {error}", script.name)));
+        }
+        let ip = script.peer.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        let mut visitor = Visitor::connect(Arc::new(site), ip, script.load)
+            .map_err(|what| Failure::of(&format!("tests/dialogues/{}.txt: {what}", script.name)))?;
+        visitor.log.extend(problems.iter().map(ToString::to_string));
+        visitor.zone = script.zone.clone();
+        visitor.folder = Some(folder);
+        visitor.settle();
+        Ok(visitor)
+    }
+
+    /// Connects to a site, at rest before the greeting.
+    pub(crate) fn connect(
+        site: Arc<Site>,
+        ip: IpAddr,
+        load: Option<f64>,
+    ) -> Result<Visitor, String> {
+        let ip = ip.to_canonical();
+        let chain = site.chain_for(ip).ok_or("no list of plugins serves this client")?;
+        let is_local = ip.is_loopback() || &*chain.name == "local";
+        let unlimited = ip.is_loopback() || site.config.relay.allows(ip);
+        let same_ip_max = if unlimited { 0 } else { site.config.concurrency_per_ip };
+        let arrival = Arrival { load, same_ip: 1, same_ip_max, is_local };
+        let local = ([198, 51, 100, 25], 25).into();
+        let peer = Peer { ip, port: 40_000, local, name: None };
+        let around = surroundings(&site, Duration::ZERO);
+        let mut visit = Visit::new(ID, peer, Arc::clone(chain), &around);
+        let mut output = Vec::new();
+        let welcome = visit.accept(&arrival, &around, &mut output);
+        let mut visitor = Visitor {
+            visit,
+            zone: Zone::default(),
+            now: Duration::ZERO,
+            progress: Duration::ZERO,
+            parked: Parked::Ready,
+            input: Vec::new(),
+            ended: false,
+            deaf: false,
+            output,
+            coming: Vec::new(),
+            log: Vec::new(),
+            folder: None,
+            site,
+        };
+        if !welcome {
+            visitor.leave();
+        }
+        Ok(visitor)
+    }
+
+    /// Everything said so far, taken.
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// The client has nothing more to expect.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.parked == Parked::Closed
+    }
+
+    /// Lets time run until the visit waits for the client.
+    pub(crate) fn run(&mut self) {
+        self.settle();
+        while self.parked != Parked::Input
+            && let Some(at) = self.next_event()
+        {
+            self.advance(at);
+        }
+    }
+
+    /// Goes on as long as no time has to pass.
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let go_on = match self.parked {
+                Parked::Closed => false,
+                Parked::Ready => true,
+                Parked::Until(until) if self.now >= until => {
+                    self.visit.unpause();
+                    true
+                }
+                Parked::Until(_) => false,
+                Parked::Answers => self.hear() || self.is_late(),
+                Parked::Input if !self.input.is_empty() => true,
+                Parked::Input if self.ended => {
+                    self.leave();
+                    false
+                }
+                Parked::Input if self.now >= self.progress + self.patience() => {
+                    self.visit.bye(&reply::TIMED_OUT, &mut self.output);
+                    true
+                }
+                Parked::Input => false,
+            };
+            if !go_on {
+                return;
+            }
+            self.pump();
+        }
+        self.output.extend_from_slice(b"<the visit runs in a circle>\r\n");
+        self.parked = Parked::Closed;
+    }
+
+    fn pump(&mut self) {
+        let around = surroundings(&self.site, self.now);
+        let said = self.output.len();
+        let (used, want) = self.visit.pump(&self.input, &mut self.output, &around);
+        self.input.drain(..used);
+        if used > 0 || self.output.len() > said {
+            self.progress = self.now;
+        }
+        self.parked = match want {
+            Want::Input => Parked::Input,
+            Want::Answers => Parked::Answers,
+            Want::Move(lane) => self.work(lane),
+            Want::Written => {
+                self.write();
+                Parked::Ready
+            }
+            Want::Pause(pause) => Parked::Until(self.now + pause),
+            Want::Turn | Want::Home => Parked::Ready,
+            Want::Close => {
+                self.leave();
+                Parked::Closed
+            }
+        };
+        self.ask();
+        self.gather_log();
+        if self.deaf {
+            self.output.clear();
+        }
+    }
+
+    /// The hooks of a message, as far as they go without answers.
+    fn work(&mut self, mut lane: Lane) -> Parked {
+        let ask = Waiting { zone: &self.zone, took: Cell::new(Duration::ZERO) };
+        let mut on_worker = false;
+        loop {
+            let now = moment(self.now + ask.took.get());
+            let place = match lane {
+                Lane::Workers if !on_worker => Place::Worker,
+                lane => Place::Lane(lane, &ask),
+            };
+            on_worker = true;
+            match self.visit.work(place, now) {
+                Want::Move(to) => lane = to,
+                _ => break,
+            }
+        }
+        let took = ask.took.get();
+        self.now += took;
+        // With questions open the visit is home to wait for them, else with a verdict.
+        if self.visit.deadline().is_some() { Parked::Answers } else { Parked::Ready }
+    }
+
+    fn write(&mut self) {
+        let Some(block) = self.visit.take_block() else { return };
+        let file = block.file.clone().unwrap_or_else(|| Arc::new(MemoryFile::default()));
+        match file.write_at(&block.octets, block.offset) {
+            Ok(()) => self.visit.block_written(file, block.octets),
+            Err(error) => {
+                let why = error.to_string();
+                self.visit.spool_failed(&reply::NO_SPACE, &why, &mut self.output);
+            }
+        }
+    }
+
+    /// Sends new questions off.
+    fn ask(&mut self) {
+        for question in self.visit.take_questions() {
+            let (answer, took) = answer(&self.zone, &question);
+            self.coming.push((self.now + took, question, Arc::new(answer)));
+        }
+    }
+
+    /// Hands in the answers that are due, and what the client said meanwhile.
+    fn hear(&mut self) -> bool {
+        let mut go_on = !self.input.is_empty() && self.visit.talked();
+        while let Some(at) = self.coming.iter().position(|(due, ..)| *due <= self.now) {
+            let (_, question, answer) = self.coming.remove(at);
+            go_on |= self.visit.answer(&question, &answer);
+        }
+        go_on
+    }
+
+    fn is_late(&self) -> bool {
+        self.visit.deadline().is_some_and(|deadline| self.now >= deadline)
+    }
+
+    fn patience(&self) -> Duration {
+        let config = &self.visit.site().config;
+        if self.visit.is_receiving() { config.data_timeout } else { config.command_timeout }
+    }
+
+    fn next_event(&self) -> Option<Duration> {
+        let answer = self.coming.iter().map(|(due, ..)| *due).min();
+        match self.parked {
+            Parked::Ready => Some(self.now),
+            Parked::Closed => None,
+            Parked::Until(until) => Some(until),
+            Parked::Input => Some(self.progress + self.patience()),
+            Parked::Answers => answer.into_iter().chain(self.visit.deadline()).min(),
+        }
+    }
+
+    fn advance(&mut self, to: Duration) {
+        self.now = self.now.max(to);
+        self.settle();
+    }
+
+    fn leave(&mut self) {
+        self.parked = Parked::Closed;
+        let around = surroundings(&self.site, self.now);
+        self.visit.leave(&around);
+        self.gather_log();
+    }
+
+    fn gather_log(&mut self) {
+        for event in self.visit.take_log() {
+            if let Event::Line(line) = event {
+                let mut shown = Vec::new();
+                Line { id: Id::NONE, ..line }.render(&mut shown);
+                self.log.push(String::from_utf8_lossy(&shown).into_owned());
+            }
+        }
+    }
+}
+
+impl Wire for Visitor {
+    fn send(&mut self, octets: &[u8]) {
+        if self.parked != Parked::Closed {
+            self.input.extend_from_slice(octets);
+            self.settle();
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        self.ended = true;
+        self.deaf = end != End::Shutdown;
+        match end {
+            End::Reset => self.leave(),
+            End::Close | End::Shutdown => self.settle(),
+        }
+    }
+
+    fn line(&mut self) -> Said {
+        let limit = self.now + PATIENCE;
+        loop {
+            if let Some(end) = self.output.iter().position(|octet| *octet == b'\n') {
+                let line: Vec<u8> = self.output.drain(..=end).collect();
+                let text = line.strip_suffix(b"\r\n").unwrap_or(b"<a line without CR LF>");
+                return Said::Line(String::from_utf8_lossy(text).into_owned());
+            }
+            if self.parked == Parked::Closed {
+                return Said::Closed;
+            }
+            match self.next_event().filter(|at| *at <= limit) {
+                Some(at) => self.advance(at),
+                None => return Said::Nothing,
+            }
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while let Some(at) = self.next_event().filter(|at| *at <= until) {
+            self.advance(at);
+        }
+        self.now = until;
+        self.settle();
+    }
+
+    fn log(&mut self) -> Vec<String> {
+        self.log.clone()
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.as_ref().map_or(Path::new("/nonexistent"), Folder::path)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        if self.parked != Parked::Closed && !self.ended {
+            self.end(End::Shutdown);
+        }
+        match self.output.as_slice() {
+            [] => Ok(()),
+            more => Err(format!("the server also said:\n{}", String::from_utf8_lossy(more))),
+        }
+    }
+}
+
+/// Answers for hooks that may block: a wait is added up.
+struct Waiting<'a> {
+    zone: &'a Zone,
+    took: Cell<Duration>,
+}
+
+impl Ask for Waiting<'_> {
+    fn ask(&self, questions: &[Question]) -> Vec<Arc<Answer>> {
+        let answers: Vec<_> = questions.iter().map(|it| answer(self.zone, it)).collect();
+        let longest = answers.iter().map(|(_, took)| *took).max().unwrap_or_default();
+        self.took.set(self.took.get() + longest);
+        answers.into_iter().map(|(answer, _)| Arc::new(answer)).collect()
+    }
+}
+
+/// The answer to a question, and how long it takes.
+fn answer(zone: &Zone, question: &Question) -> (Answer, Duration) {
+    match question {
+        Question::Dns(question) => {
+            let (answer, took) = zone.answer(question);
+            (Answer::Dns(answer), took)
+        }
+        Question::Store(..) => (Answer::Stored(None), Duration::ZERO),
+        Question::Quiet(duration) => (Answer::Quiet, *duration),
+        Question::Lane(_) => (Answer::TempFail, Duration::ZERO),
+    }
+}
+
+fn moment(now: Duration) -> Moment {
+    Moment { mono: now, unix: ARRIVAL + now, utc_offset: 0 }
+}
+
+fn surroundings(site: &Arc<Site>, now: Duration) -> Surroundings<'_> {
+    Surroundings {
+        now: moment(now),
+        site,
+        verbosity: site.loglevel,
+        stopwatch: || Duration::ZERO,
+    }
+}
+
+/// A spool file in memory.
+#[derive(Default)]
+struct MemoryFile(Mutex<Vec<u8>>);
+
+impl Stored for MemoryFile {
+    fn write_at(&self, octets: &[u8], offset: u64) -> io::Result<()> {
+        let mut file = self.0.lock().map_err(|_| io::Error::other("poisoned"))?;
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        if file.len() != offset {
+            return Err(io::Error::other("blocks come in order and without gaps"));
+        }
+        file.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn view(&self, len: u64) -> io::Result<Box<dyn Octets>> {
+        let file = self.0.lock().map_err(|_| io::Error::other("poisoned"))?;
+        if file.len() as u64 != len {
+            return Err(io::Error::other("not everything was written"));
+        }
+        Ok(Box::new(MemoryView(file.clone())))
+    }
+}
+
+struct MemoryView(Vec<u8>);
+
+impl Octets for MemoryView {
+    fn octets(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn passed(&self, _upto: usize) {}
+}
+
+/// The reply with a code, as text, for tests that compare whole outputs.
+pub(crate) fn text_of(reply: &Reply) -> Vec<u8> {
+    let mut text = Vec::new();
+    reply.write(&mut text);
+    text
+}
