@@ -136,18 +136,32 @@ impl RelayNets {
     }
 }
 
-/// The whole address, then shorter and shorter prefixes: `192.0.2.5`, `192.0.2.`, `192.0.`, `192.`.
+/// The entry of a database that an address fits.
 fn find_prefix(more: &Cdb, ip: IpAddr) -> Option<String> {
+    prefixes(ip).into_iter().find(|prefix| more.find(prefix.as_bytes()).is_some())
+}
+
+/// The whole address, then shorter and shorter prefixes in all the ways to write them: `192.0.2.5`,
+/// `192.0.2.`, `192.0.`, `192.`; of IPv6 the digits of the full form, as qpsmtpd cuts them
+/// (`2001:0db8:0`), down to one group, and whole groups without their leading zeros (`2001:db8:`).
+fn prefixes(ip: IpAddr) -> Vec<String> {
+    let groups = |separator: char, text: &str| -> Vec<String> {
+        let ends = text.rmatch_indices(separator);
+        ends.filter_map(|(end, _)| text.get(..=end)).map(str::to_string).collect()
+    };
     let text = ip.to_string();
-    let separator = if ip.is_ipv4() { '.' } else { ':' };
-    let mut prefix = text.as_str();
-    loop {
-        if more.find(prefix.as_bytes()).is_some() {
-            return Some(prefix.to_string());
+    match ip {
+        IpAddr::V4(_) => {
+            let shorter = groups('.', &text);
+            std::iter::once(text).chain(shorter).collect()
         }
-        let shorter = prefix.trim_end_matches(separator);
-        let end = shorter.rfind(separator)?;
-        prefix = shorter.get(..=end)?;
+        IpAddr::V6(v6) => {
+            let full = v6.segments().map(|group| format!("{group:04x}")).join(":");
+            let short = v6.segments().map(|group| format!("{group:x}")).join(":");
+            let digits = (5..=full.len()).rev().filter_map(|end| full.get(..end));
+            let digits = digits.map(str::to_string);
+            std::iter::once(text).chain(digits).chain(groups(':', &short)).collect()
+        }
     }
 }
 
@@ -191,7 +205,8 @@ mod tests {
 
     #[test]
     fn relay_networks() {
-        let more = cdb::write(&[(b"198.51.100.".as_slice(), b"".as_slice())]);
+        let keys = ["198.51.100.", "2001:db8:1:", "2001:0db8:0002:f", "2001:db8:3::1"];
+        let more = cdb::write(&keys.map(|key| (key.as_bytes(), b"".as_slice())));
         let files = Files::in_memory_bytes([
             ("relayclients".to_string(), b"192.0.2.0/24\n203.0.113.7/32\n".to_vec()),
             ("norelayclients".to_string(), b"192.0.2.13\n".to_vec()),
@@ -210,6 +225,13 @@ mod tests {
             ("198.51.101.200", false),
             ("::1", true),
             ("2001:db8::1", false),
+            ("2001:db8:1::1", true),
+            ("2001:db8:1:2:3:4:5:6", true),
+            ("2001:db8:10::1", false),
+            ("2001:db8:2:f00d::1", true),
+            ("2001:db8:2:e00d::1", false),
+            ("2001:db8:3::1", true),
+            ("2001:db8:3::2", false),
         ] {
             assert_eq!(nets.allows(ip.parse().expect("an address")), allowed, "{ip}");
         }

@@ -93,13 +93,33 @@ impl Intake {
 
     /// Octets that can be taken now.
     pub fn room(&self) -> usize {
-        if self.spooling { BODY_BLOCK.saturating_sub(self.block.len()) } else { BODY_BLOCK }
+        self.limit().saturating_sub(self.block.len())
     }
 
     /// Takes text; never more than there is room for.
     pub fn append(&mut self, text: &[u8]) {
+        let length = self.block.len() + text.len();
+        if length > self.block.capacity() {
+            // Doubled as usual, but never past what the block may hold.
+            let capacity = (2 * self.block.capacity()).clamp(4_096, self.limit()).max(length);
+            self.block.reserve_exact(capacity - self.block.len());
+        }
         self.block.extend_from_slice(text);
         self.spooling |= self.block.len() > self.threshold;
+    }
+
+    fn limit(&self) -> usize {
+        if self.spooling { BODY_BLOCK } else { BODY_BLOCK.max(self.threshold) }
+    }
+
+    /// There is no room: what is in memory has to go to the file, however little it is.
+    pub fn is_full(&mut self) {
+        self.spooling = true;
+    }
+
+    /// Octets that are worth reading now: what the block takes, and the next one if it may fill.
+    pub fn appetite(&self) -> usize {
+        self.room() + if self.on_its_way { 0 } else { BODY_BLOCK }
     }
 
     /// Octets held in memory.

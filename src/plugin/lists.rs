@@ -30,7 +30,9 @@ pub fn load(setup: &Setup<'_>, current: &str, former: &[Former], rules: Rules) -
             file.file,
             format!("is read as part of {current}: move its lines there and remove it"),
         );
-        lines.extend(more.into_iter().map(|line| if file.only_regexes { regex(line) } else { line }));
+        lines.extend(
+            more.into_iter().map(|line| if file.only_regexes { regex(line) } else { line }),
+        );
     }
     setup.with_problems(|problems| PatternList::load(&lines, rules, problems))
 }

@@ -53,13 +53,15 @@
 //!
 //! `cx.rs` is what a hook sees and can do, `chain.rs` runs the plugins of one hook, `visit/` is one
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
-//! read the arguments that plugins share, `facts.rs` holds what plugins know of each other.
+//! read the arguments that plugins share, `lists.rs` the files of patterns, `facts.rs` holds what
+//! plugins know of each other.
 
 pub mod args;
 pub mod chain;
 pub mod content;
 pub mod cx;
 pub mod facts;
+pub mod lists;
 pub mod log;
 pub mod policy;
 pub mod question;

@@ -410,7 +410,10 @@ impl Visit {
     // ------------------------------------------------------------------ the spool
 
     fn make_room(&mut self) -> Option<Want> {
-        let block = self.intake.as_mut().and_then(|intake| intake.take_block());
+        let block = self.intake.as_mut().and_then(|intake| {
+            intake.is_full();
+            intake.take_block()
+        });
         match block {
             Some(block) => {
                 self.block_due = Some(Box::new(block));
@@ -457,6 +460,11 @@ impl Visit {
         self.outcome = Some(Verdict::deny_soft((3, 2), &*reply::OVERLOADED.text));
     }
 
+    /// Octets that are worth reading from the client now.
+    pub fn appetite(&self) -> usize {
+        self.intake.as_ref().map_or(usize::MAX, |intake| intake.appetite())
+    }
+
     /// Octets of message text in memory.
     pub fn text_in_memory(&self) -> usize {
         self.intake.as_ref().map_or(0, |intake| intake.in_memory())
@@ -488,6 +496,12 @@ impl Visit {
             return;
         }
         self.invocation = None;
+        let accepted = matches!(self.outcome, Some(Verdict::Ok(_)));
+        if accepted && matches!(self.session.call(), Some(Call::Message)) {
+            let text = "accepted, but the client was gone before it could be told 250: it will \
+                        probably send the message again";
+            self.line(Level::Warning, text.to_string());
+        }
         let mut out = Vec::new();
         let mut commands = 0;
         let (session, mut desk) = self.desk(&mut out, &mut commands);

@@ -23,9 +23,7 @@ use crate::config::patterns::{PatternList, Rules};
 use crate::plugin::lists::{self, Former};
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
-use crate::plugin::{
-    Args, Cx, Hook, HookSet, Hooked, Plugin, Policy, Reject, RejectType, Verdict,
-};
+use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Policy, Reject, RejectType, Verdict};
 use crate::smtp::session::MailFrom;
 use std::sync::Arc;
 

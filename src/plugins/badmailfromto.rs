@@ -20,12 +20,12 @@ use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
 use crate::smtp::address::Address;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Pairs of sender and recipient, lower-cased, with the space that no address of a file can hold.
+/// Unwelcome senders by recipient, both lower-cased.
 struct BadMailFromTo {
-    pairs: HashSet<Box<str>>,
+    senders: HashMap<String, HashSet<String>>,
 }
 
 /// Makes the plugin of its line.
@@ -36,7 +36,7 @@ pub fn load(_args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 
 impl BadMailFromTo {
     fn read(lines: &[Line], problems: &mut Vec<Problem>) -> BadMailFromTo {
-        let mut pairs = HashSet::new();
+        let mut senders = HashMap::<String, HashSet<String>>::new();
         for line in lines {
             let mut words = line.text.split_ascii_whitespace();
             let (Some(from), Some(to)) = (words.next(), words.next()) else {
@@ -53,16 +53,24 @@ impl BadMailFromTo {
                 let what = format!("only two words are read, not {}", quote(more));
                 Problem::warning(line, what).note(problems);
             }
-            pairs.insert(pair(from, to));
+            let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
+            senders.entry(to).or_default().insert(from);
         }
-        BadMailFromTo { pairs }
+        BadMailFromTo { senders }
     }
 
     fn holds(&self, from: &Address, to: &Address) -> bool {
-        let both = |address: &Address| [address.plain(), format!("@{}", address.domain())];
-        let (froms, tos) = (both(from), both(to));
-        froms.iter().any(|from| tos.iter().any(|to| self.pairs.contains(&pair(from, to))))
+        let from = spellings(from);
+        let unwelcome = |to: String| {
+            self.senders.get(&to).is_some_and(|senders| from.iter().any(|it| senders.contains(it)))
+        };
+        spellings(to).into_iter().any(unwelcome)
     }
+}
+
+/// The two entries that fit an address: itself and its host.
+fn spellings(address: &Address) -> [String; 2] {
+    [address.plain().to_ascii_lowercase(), format!("@{}", address.domain())]
 }
 
 impl Plugin for BadMailFromTo {
@@ -71,7 +79,7 @@ impl Plugin for BadMailFromTo {
     }
 
     fn rcpt(&self, cx: &mut Cx<'_>, recipient: &Address) -> Hooked {
-        if self.pairs.is_empty() {
+        if self.senders.is_empty() {
             cx.log(Level::Debug, "skip, empty list");
             return Ok(Verdict::Declined);
         }
@@ -89,12 +97,68 @@ impl Plugin for BadMailFromTo {
     }
 }
 
-/// One key for both. Blanks of a quoted local part become something that no line holds, so that
-/// `"a@b c"@d` is not taken for a pair.
-fn pair(from: &str, to: &str) -> Box<str> {
-    let mut key = String::with_capacity(from.len() + to.len() + 1);
-    let words = [from, " ", to].map(|word| if word == " " { " ".to_string() } else { word.replace(' ', "\0") });
-    words.iter().for_each(|word| key.push_str(word));
-    key.make_ascii_lowercase();
-    key.into()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::address;
+
+    fn read(text: &str) -> (BadMailFromTo, Vec<String>) {
+        let lines = text.lines().zip(1..);
+        let lines =
+            lines.map(|(text, number)| Line { text: text.into(), file: "b".into(), number });
+        let mut problems = Vec::new();
+        let list = BadMailFromTo::read(&lines.collect::<Vec<_>>(), &mut problems);
+        (list, problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn pairs_are_found() {
+        let (list, problems) = read(
+            "ex@x.example\tAnn@example.com\n@spam.example   bob@example.com\n\
+             EX@x.example bob@example.com\nall@x.example @example.com",
+        );
+        assert!(problems.is_empty(), "{problems:?}");
+        for (from, to, listed) in [
+            ("<ex@x.example>", "<ann@example.com>", true),
+            ("<Ex@X.example>", "<ANN@Example.com>", true),
+            ("<ex@x.example>", "<bob@example.com>", true),
+            ("<ex@x.example>", "<carl@example.com>", false),
+            ("<any@spam.example>", "<bob@example.com>", true),
+            ("<any@spam.example>", "<ann@example.com>", false),
+            ("<any@sub.spam.example>", "<bob@example.com>", false),
+            ("<all@x.example>", "<carl@example.com>", true),
+            ("<all@x.example>", "<carl@example.org>", false),
+            ("<ann@example.com>", "<ex@x.example>", false),
+            ("<ex@x.example>", "<postmaster>", false),
+        ] {
+            let sender = address::parse_reverse(from.as_bytes(), false).unwrap();
+            let recipient = address::parse_forward(to.as_bytes(), false).unwrap();
+            assert_eq!(list.holds(sender.address().unwrap(), &recipient), listed, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_pairs_are_told() {
+        let (list, problems) = read("a@x.example\nnobody b@y.example\na@x.example b@y.example c");
+        assert_eq!(
+            problems,
+            [
+                "b:1: warning: two addresses are needed, FROM and TO; the line is left out",
+                "b:2: warning: no @ sign in \"nobody\": the line is left out",
+                "b:3: warning: only two words are read, not \"c\"",
+            ]
+        );
+        assert_eq!(list.senders.len(), 1);
+    }
+
+    #[test]
+    fn arguments() {
+        let files = crate::config::files::Files::in_memory([]);
+        for (line, complaints) in [("badmailfromto", 0), ("badmailfromto reject 0", 1)] {
+            let mut problems = Vec::new();
+            let mut args = Args::of(line);
+            load(&mut args, &Setup::new(&files, &mut problems));
+            assert_eq!(args.finish().len(), complaints, "{line}");
+        }
+    }
 }

@@ -8,7 +8,22 @@ pub mod load;
 pub mod logging;
 pub mod queue;
 
+pub mod badmailfrom;
+pub mod badmailfromto;
+pub mod badrcptto;
+pub mod bogus_bounce;
+pub mod connection_time;
+pub mod count_unrecognized_commands;
+pub mod dont_require_anglebrackets;
+pub mod earlytalker;
+pub mod headers;
+pub mod hosts_allow;
+pub mod loadcheck;
+pub mod r#loop;
+pub mod naughty;
+pub mod noop_counter;
 pub mod peers;
+pub mod quit_fortune;
 pub mod rcpt_ok;
 pub mod relay;
 
@@ -59,16 +74,90 @@ const fn gone(name: &'static str, why: &'static str) -> Entry {
 
 /// All names, in alphabetical order.
 pub static REGISTRY: &[Entry] = &[
+    gone(
+        "auth/auth_vpopmail",
+        "the libraries of vpopmail are not read; let its program vchkpw check passwords",
+    ),
+    gone(
+        "auth/auth_vpopmail_sql",
+        "the tables of vpopmail are not read; let its program vchkpw check passwords",
+    ),
+    gone(
+        "auth/auth_vpopmaild",
+        "vpopmaild is not asked; let the program vchkpw of vpopmail check passwords",
+    ),
+    plugin(
+        "badmailfrom",
+        &["check_badmailfrom", "check_badmailfrom_patterns", "badmailfrom_patterns"],
+        badmailfrom::load,
+    ),
+    plugin("badmailfromto", &["check_badmailfromto"], badmailfromto::load),
+    plugin(
+        "badrcptto",
+        &["check_badrcptto", "check_badrcptto_patterns", "badrcptto_patterns"],
+        badrcptto::load,
+    ),
+    plugin("bogus_bounce", &["check_bogus_bounce"], bogus_bounce::load),
+    plugin("connection_time", &[], connection_time::load),
+    plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
+    gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
+    plugin("dont_require_anglebrackets", &[], dont_require_anglebrackets::load),
+    plugin(
+        "earlytalker",
+        &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],
+        earlytalker::load,
+    ),
+    plugin("headers", &["check_basicheaders"], headers::load),
+    gone("help", "HELP is answered by the daemon itself, in a few lines"),
+    plugin("hosts_allow", &[], hosts_allow::load),
+    gone(
+        "http_config",
+        "settings are read from the config folder only; fetch them into it by a timer",
+    ),
+    plugin("loadcheck", &[], loadcheck::load),
     logger("logging/adaptive", logging::adaptive::load),
+    gone("logging/apache", "there is no Apache to log for; use logging/file or logging/syslog"),
+    gone(
+        "logging/connection_id",
+        "it never worked; every log line carries the number of its connection",
+    ),
     logger("logging/devnull", logging::devnull::load),
     logger("logging/file", logging::file::load),
+    plugin("logging/logterse", &["logterse"], logging::logterse::load),
     logger("logging/syslog", logging::syslog::load),
+    gone(
+        "logging/transaction_id",
+        "it never worked; replies and logs carry the numbers of connection and message",
+    ),
     logger("logging/warn", logging::warn::load),
+    plugin("loop", &["check_loop"], r#loop::load),
+    plugin("naughty", &[], naughty::load),
+    plugin("noop_counter", &[], noop_counter::load),
+    gone(
+        "parse_addr_withhelo",
+        "addresses and parameters are parsed by the daemon itself, by RFC 5321",
+    ),
     Entry { name: "peers", aliases: &[], kind: Kind::Peers },
     plugin("queue/discard", &[], queue::discard::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
+    plugin("quit_fortune", &[], quit_fortune::load),
+    gone("random_error", "it refuses good mail at random; test clients with a dialogue instead"),
     plugin("rcpt_ok", &[], rcpt_ok::load),
     plugin("relay", &["check_relay", "check_norelay", "norelay", "relay_only"], relay::load),
+    gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
+    gone("tls_cert", "it made weak certificates; get one from a CA, or make one with openssl"),
+    gone("user_config", "no plugin of qpsmtpd ever asked it, so nothing is lost with it"),
+    gone("virus/aveclient", "this scanner is no longer sold; scan with ClamAV"),
+    gone("virus/bitdefender", "this scanner is no longer sold; scan with ClamAV"),
+    gone("virus/check_for_hi_virus", "it looked for one virus of 2004; scan with ClamAV"),
+    gone("virus/hbedv", "this scanner is no longer sold; scan with ClamAV"),
+    gone(
+        "virus/kavscanner",
+        "this scanner is no longer sold, and it never refused anything; scan with ClamAV",
+    ),
+    gone("virus/klez_filter", "it looked for one virus of 2002; scan with ClamAV"),
+    gone("virus/sophie", "this scanner is no longer maintained; scan with ClamAV"),
+    gone("virus/uvscan", "this scanner is no longer sold; scan with ClamAV"),
 ];
 
 /// Finds an entry by its name or an old one.

@@ -1,9 +1,10 @@
 //! Gives clients the right to relay by their address.
 //!
-//! `norelayclients` is asked first and wins. `relayclients` takes addresses, CIDR blocks (their first
-//! and last address included) and prefixes that end in a dot or colon; `morerelayclients.cdb` takes
-//! addresses and prefixes. `::1` may always relay. The right holds for any recipient; it also exempts
-//! from content and reputation checks.
+//! `norelayclients` is asked first and wins. Both it and `relayclients` take addresses, CIDR blocks
+//! (their first and last address included) and prefixes that end in a dot or colon;
+//! `morerelayclients.cdb` takes addresses and prefixes. `::1` may always relay, unless
+//! `norelayclients` says otherwise. The right holds for any recipient; it also exempts from content
+//! and reputation checks. Put it before the plugins that such clients are spared.
 //!
 //! Arguments:
 //!   only       `1`: nobody else may send mail here at all (the old `relay_only`)
@@ -54,7 +55,12 @@ impl Plugin for Relay {
     fn connect(&self, cx: &mut Cx<'_>) -> Hooked {
         let ip = cx.peer().ip;
         let (relay, words) = match cx.config().relay.find(ip) {
-            RelayMatch::Listed(entry) => (true, format!("pass, match in relayclients ({entry})")),
+            RelayMatch::Listed(entry) if entry.contains('/') => {
+                (true, format!("pass, cidr match ({ip}) in {entry}"))
+            }
+            RelayMatch::Listed(entry) => {
+                (true, format!("pass, octet match in relayclients ({entry})"))
+            }
             RelayMatch::More(prefix) => {
                 (true, format!("pass, octet match in morerelayclients ({prefix})"))
             }
@@ -79,5 +85,33 @@ impl Plugin for Relay {
         }
         cx.log(Level::Info, "fail, only relay clients may send mail here");
         Ok(Verdict::deny((7, 1), "relaying denied"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::files::Files;
+
+    #[test]
+    fn arguments() {
+        for (line, only, complaints) in [
+            ("relay", false, 0),
+            ("relay only 1", true, 0),
+            ("relay only=0", false, 0),
+            ("check_relay", false, 0),
+            ("check_norelay", false, 0),
+            ("relay_only", true, 0),
+            ("relay_only only 0", false, 0),
+            ("relay only perhaps", false, 1),
+            ("relay 1", false, 1),
+        ] {
+            let files = Files::in_memory([]);
+            let mut problems = Vec::new();
+            let mut args = Args::of(line);
+            let plugin = load(&mut args, &Setup::new(&files, &mut problems));
+            assert_eq!(plugin.hooks().has(Hook::Rcpt), only, "{line}");
+            assert_eq!(args.finish().len(), complaints, "{line}");
+        }
     }
 }

@@ -86,7 +86,7 @@ pub struct EventLoop {
     counter: u64,
     text_in_memory: usize,
     spare_fd: Option<std::fs::File>,
-    accept_paused: bool,
+    accept_paused: Option<Duration>,
     stopping: Option<Duration>,
 }
 
@@ -130,7 +130,7 @@ impl EventLoop {
             counter: 0,
             text_in_memory: 0,
             spare_fd: arrivals::spare_fd(),
-            accept_paused: false,
+            accept_paused: None,
             stopping: None,
         })
     }
@@ -163,6 +163,7 @@ impl EventLoop {
             self.accept_some();
             self.give_turns();
             self.fire_timers();
+            self.sweep_timers();
             if self.is_finished() {
                 return Ok(());
             }
@@ -171,7 +172,7 @@ impl EventLoop {
 
     /// How long `poll` may wait.
     fn patience(&self) -> Option<Duration> {
-        let accepting = !self.accept_paused && self.listeners.iter().any(|it| it.ready);
+        let accepting = self.accept_paused.is_none() && self.listeners.iter().any(|it| it.ready);
         if !self.ready.is_empty() || accepting {
             return Some(Duration::ZERO);
         }
@@ -179,9 +180,8 @@ impl EventLoop {
         if let Some(stop) = self.stopping {
             wait = Some(wait.map_or(stop, |at| at.min(stop)));
         }
-        if self.accept_paused {
-            let soon = clock::monotonic() + Duration::from_millis(500);
-            wait = Some(wait.map_or(soon, |at| at.min(soon)));
+        if let Some(until) = self.accept_paused {
+            wait = Some(wait.map_or(until, |at| at.min(until)));
         }
         wait.map(|at| at.saturating_sub(clock::monotonic()))
     }
@@ -246,6 +246,10 @@ impl EventLoop {
 
     fn go_over_to(&mut self, site: Arc<Site>) {
         self.log.set_outputs(site.outputs.clone(), site.loglevel);
+        if site.config.listen != self.site.config.listen {
+            let text = "listen has changed: that takes effect at the next start";
+            self.say(Level::Warning, text.to_string());
+        }
         self.site = site;
         self.verbosity = verbosity_of(&self.log);
         self.say(Level::Notice, "configuration loaded".to_string());
@@ -278,6 +282,18 @@ impl EventLoop {
                 self.now = clock::moment();
                 self.expired(slot);
             }
+        }
+    }
+
+    /// Connections that ended leave their timers behind; there must not be more of those than of
+    /// living ones.
+    fn sweep_timers(&mut self) {
+        if self.timers.len() > 2 * self.slots.len() + 1_024 {
+            let slots = &mut self.slots;
+            self.timers.retain(|Reverse((at, index, generation))| {
+                let id = SlotId { index: *index, generation: *generation };
+                slots.find(id).is_some_and(|slot| slot.timer == Some(*at))
+            });
         }
     }
 
@@ -334,7 +350,7 @@ impl EventLoop {
         let id = slot.id;
         drop(slot);
         self.slots.free(id);
-        self.accept_paused = false;
+        self.accept_paused = None;
     }
 
     /// Memory for message text is short: new messages go to the spool at once.

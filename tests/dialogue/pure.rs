@@ -8,14 +8,15 @@ use crate::dialogue::script::{End, Script};
 use crate::dialogue::zone::Zone;
 use mailreeve::config::Defaults;
 use mailreeve::config::files::{Files, Severity};
+use mailreeve::limits;
 use mailreeve::plugin::content::{Octets, Stored};
-use mailreeve::plugin::log::{Event, Id, Line};
+use mailreeve::plugin::log::{Event, Id, Level, Line};
 use mailreeve::plugin::question::{Answer, Ask, Lane, Place, Question};
 use mailreeve::plugin::site::Site;
 use mailreeve::plugin::visit::{Surroundings, Visit, Want};
 use mailreeve::plugin::{Arrival, Moment, Peer};
 use mailreeve::plugins::load::{Strictness, load};
-use mailreeve::smtp::reply::{self, Reply};
+use mailreeve::smtp::reply;
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -51,15 +52,21 @@ pub(crate) struct Visitor {
     site: Arc<Site>,
     zone: Zone,
     now: Duration,
-    /// When the client was last heard or answered.
-    progress: Duration,
+    /// When the client's patience or ours ends.
+    deadline: Duration,
+    /// Message text: when it began, and the octets so far.
+    text: Option<(Duration, u64)>,
     parked: Parked,
+    /// What the client has sent; the first `used` octets are done with.
     input: Vec<u8>,
+    used: usize,
     /// The client sends no more.
     ended: bool,
     /// The client reads no more.
     deaf: bool,
+    /// What was said to the client; the first `read` octets are read.
     output: Vec<u8>,
+    read: usize,
     coming: Vec<(Duration, Question, Arc<Answer>)>,
     log: Vec<String>,
     folder: Option<Folder>,
@@ -77,8 +84,7 @@ impl Visitor {
             return Err(Failure::of(&format!("tests/dialogues/{}.txt: {error}", script.name)));
         }
         let ip = script.peer.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let mut visitor = Visitor::connect(Arc::new(site), ip, script.load)
-            .map_err(|what| Failure::of(&format!("tests/dialogues/{}.txt: {what}", script.name)))?;
+        let mut visitor = Visitor::connect(Arc::new(site), ip, script.load);
         visitor.log.extend(problems.iter().map(ToString::to_string));
         visitor.zone = script.zone.clone();
         visitor.folder = Some(folder);
@@ -91,9 +97,10 @@ impl Visitor {
         site: Arc<Site>,
         ip: IpAddr,
         load: Option<f64>,
-    ) -> Result<Visitor, String> {
+    ) -> Visitor {
         let ip = ip.to_canonical();
-        let chain = site.chain_for(ip).ok_or("no list of plugins serves this client")?;
+        let served = site.chain_for(ip);
+        let chain = served.unwrap_or(&site.base);
         let is_local = ip.is_loopback() || &*chain.name == "local";
         let unlimited = ip.is_loopback() || site.config.relay.allows(ip);
         let same_ip_max = if unlimited { 0 } else { site.config.concurrency_per_ip };
@@ -103,31 +110,52 @@ impl Visitor {
         let around = surroundings(&site, Duration::ZERO);
         let mut visit = Visit::new(ID, peer, Arc::clone(chain), &around);
         let mut output = Vec::new();
-        let welcome = visit.accept(&arrival, &around, &mut output);
+        visit.line(Level::Info, format!("Accepted connection 0/200 from {ip} / Unknown"));
+        visit.line(Level::Notice, format!("Connection from Unknown [{ip}]"));
+        let served = served.is_some();
+        let welcome = served && visit.accept(&arrival, &around, &mut output);
         let mut visitor = Visitor {
             visit,
             zone: Zone::default(),
             now: Duration::ZERO,
-            progress: Duration::ZERO,
+            deadline: Duration::ZERO,
+            text: None,
             parked: Parked::Ready,
             input: Vec::new(),
+            used: 0,
             ended: false,
             deaf: false,
             output,
+            read: 0,
             coming: Vec::new(),
             log: Vec::new(),
             folder: None,
             site,
         };
-        if !welcome {
-            visitor.leave();
+        match (served, welcome) {
+            (true, true) => {}
+            (true, false) => visitor.leave(),
+            (false, _) => {
+                visitor.output.extend_from_slice(b"554 5.7.1 Sorry, service not available for you\r\n");
+                visitor.parked = Parked::Closed;
+            }
         }
-        Ok(visitor)
+        visitor
     }
 
     /// Everything said so far, taken.
     pub(crate) fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.output)
+        let unread = self.output.split_off(self.read);
+        (self.output, self.read) = (Vec::new(), 0);
+        unread
+    }
+
+    fn input(&self) -> &[u8] {
+        self.input.get(self.used..).unwrap_or_default()
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.output.get(self.read..).unwrap_or_default()
     }
 
     /// The client has nothing more to expect.
@@ -157,13 +185,13 @@ impl Visitor {
                 }
                 Parked::Until(_) => false,
                 Parked::Answers => self.hear() || self.is_late(),
-                Parked::Input if !self.input.is_empty() => true,
+                Parked::Input if !self.input().is_empty() => true,
                 Parked::Input if self.ended => {
                     self.leave();
                     false
                 }
-                Parked::Input if self.now >= self.progress + self.patience() => {
-                    self.visit.bye(&reply::TIMED_OUT, &mut self.output);
+                Parked::Input if self.now >= self.deadline => {
+                    self.time_out();
                     true
                 }
                 Parked::Input => false,
@@ -179,14 +207,19 @@ impl Visitor {
 
     fn pump(&mut self) {
         let around = surroundings(&self.site, self.now);
-        let said = self.output.len();
-        let (used, want) = self.visit.pump(&self.input, &mut self.output, &around);
-        self.input.drain(..used);
-        if used > 0 || self.output.len() > said {
-            self.progress = self.now;
+        let (said, was_receiving) = (self.output.len(), self.visit.is_receiving());
+        let input = self.input.get(self.used..).unwrap_or_default();
+        let (used, want) = self.visit.pump(input, &mut self.output, &around);
+        self.used += used;
+        if let Some((_, octets)) = &mut self.text {
+            *octets += used as u64;
         }
+        let progress = self.output.len() > said || was_receiving != self.visit.is_receiving();
         self.parked = match want {
-            Want::Input => Parked::Input,
+            Want::Input => {
+                self.set_deadline(progress);
+                Parked::Input
+            }
             Want::Answers => Parked::Answers,
             Want::Move(lane) => self.work(lane),
             Want::Written => {
@@ -203,7 +236,7 @@ impl Visitor {
         self.ask();
         self.gather_log();
         if self.deaf {
-            self.output.clear();
+            (self.output, self.read) = (Vec::new(), 0);
         }
     }
 
@@ -251,7 +284,7 @@ impl Visitor {
 
     /// Hands in the answers that are due, and what the client said meanwhile.
     fn hear(&mut self) -> bool {
-        let mut go_on = !self.input.is_empty() && self.visit.talked();
+        let mut go_on = !self.input().is_empty() && self.visit.talked();
         while let Some(at) = self.coming.iter().position(|(due, ..)| *due <= self.now) {
             let (_, question, answer) = self.coming.remove(at);
             go_on |= self.visit.answer(&question, &answer);
@@ -263,9 +296,26 @@ impl Visitor {
         self.visit.deadline().is_some_and(|deadline| self.now >= deadline)
     }
 
-    fn patience(&self) -> Duration {
+    /// In the dialogue only a whole command moves the deadline; message text has an idle limit and
+    /// has to keep a minimal pace.
+    fn set_deadline(&mut self, progress: bool) {
         let config = &self.visit.site().config;
-        if self.visit.is_receiving() { config.data_timeout } else { config.command_timeout }
+        if self.visit.is_receiving() {
+            let (since, octets) = *self.text.get_or_insert((self.now, 0));
+            let paid = Duration::from_secs(octets / limits::DATA_RATE_MIN);
+            let slowest = since + config.data_timeout + paid;
+            self.deadline = slowest.min(self.now + config.data_timeout);
+        } else if progress || self.text.take().is_some() || self.parked != Parked::Input {
+            let longest = limits::SESSION_TIME_MAX.max(self.now);
+            self.deadline = longest.min(self.now + config.command_timeout);
+        }
+    }
+
+    fn time_out(&mut self) {
+        let patience = self.visit.site().config.data_timeout;
+        let slow = |(since, octets)| octets > 0 && self.now - since > patience;
+        let reply = if self.text.is_some_and(slow) { &reply::TOO_SLOW } else { &reply::TIMED_OUT };
+        self.visit.bye(reply, &mut self.output);
     }
 
     fn next_event(&self) -> Option<Duration> {
@@ -274,7 +324,7 @@ impl Visitor {
             Parked::Ready => Some(self.now),
             Parked::Closed => None,
             Parked::Until(until) => Some(until),
-            Parked::Input => Some(self.progress + self.patience()),
+            Parked::Input => Some(self.deadline),
             Parked::Answers => answer.into_iter().chain(self.visit.deadline()).min(),
         }
     }
@@ -305,6 +355,7 @@ impl Visitor {
 impl Wire for Visitor {
     fn send(&mut self, octets: &[u8]) {
         if self.parked != Parked::Closed {
+            self.input.drain(..std::mem::take(&mut self.used));
             self.input.extend_from_slice(octets);
             self.settle();
         }
@@ -322,8 +373,9 @@ impl Wire for Visitor {
     fn line(&mut self) -> Said {
         let limit = self.now + PATIENCE;
         loop {
-            if let Some(end) = self.output.iter().position(|octet| *octet == b'\n') {
-                let line: Vec<u8> = self.output.drain(..=end).collect();
+            if let Some(line) = self.unread().split_inclusive(|octet| *octet == b'\n').next() {
+                let line = line.to_vec();
+                self.read += line.len();
                 let text = line.strip_suffix(b"\r\n").unwrap_or(b"<a line without CR LF>");
                 return Said::Line(String::from_utf8_lossy(text).into_owned());
             }
@@ -338,7 +390,7 @@ impl Wire for Visitor {
     }
 
     fn is_pending(&self) -> bool {
-        !self.output.is_empty()
+        !self.unread().is_empty()
     }
 
     fn wait(&mut self, duration: Duration) {
@@ -366,7 +418,7 @@ impl Wire for Visitor {
         if self.parked != Parked::Closed && !self.ended {
             self.end(End::Shutdown);
         }
-        match self.output.as_slice() {
+        match self.unread() {
             [] => Ok(()),
             more => Err(format!("the server also said:\n{}", String::from_utf8_lossy(more))),
         }
@@ -446,11 +498,4 @@ impl Octets for MemoryView {
     }
 
     fn passed(&self, _upto: usize) {}
-}
-
-/// The reply with a code, as text, for tests that compare whole outputs.
-pub(crate) fn text_of(reply: &Reply) -> Vec<u8> {
-    let mut text = Vec::new();
-    reply.write(&mut text);
-    text
 }

@@ -24,8 +24,7 @@
 
 use crate::plugin::log::{Level, foreign, foreign_within};
 use crate::plugin::site::Setup;
-use crate::plugin::{Args, Cx, Denial, HookSet, Plugin, Queued};
-use crate::plugin::{Hook, MessageView};
+use crate::plugin::{Args, Cx, Denial, Hook, HookSet, MessageView, Plugin, Queued};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -130,8 +129,8 @@ fn message_id(message: &MessageView<'_>) -> String {
 
 /// The first line with something on it, in exactly one pair of brackets.
 fn bracketed(value: &[u8]) -> String {
-    let lines = value.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii);
-    let line = lines.into_iter().find(|line| !line.is_empty()).unwrap_or_default();
+    let mut lines = value.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii);
+    let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
     let line = line.strip_prefix(b"<").unwrap_or(line);
     let line = line.strip_suffix(b">").unwrap_or(line);
     format!("<{}>", foreign(line))
@@ -147,8 +146,10 @@ fn spam_field(message: Option<MessageView<'_>>) -> String {
 
 /// `Yes, score=7.1 required=5.0`: what stands before the word `tests`. Line breaks become `_`.
 fn spam_status(value: &[u8]) -> String {
-    let tests = |octets: &[u8]| matches!(octets, [b' ' | b'\t' | b'\r' | b'\n', b"tests" @ ..]);
-    let end = value.windows(6).position(tests).unwrap_or(value.len());
+    let is_blank = |octet: &u8| matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
+    let before_tests =
+        |octets: &[u8]| octets.ends_with(b"tests") && octets.first().is_some_and(is_blank);
+    let end = value.windows(6).position(before_tests).unwrap_or(value.len());
     let words = value.get(..end).unwrap_or_default().trim_ascii();
     let shown: Vec<u8> = words
         .iter()
@@ -160,4 +161,146 @@ fn spam_status(value: &[u8]) -> String {
         })
         .collect();
     foreign_within(&shown, 200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::files::Files;
+    use crate::plugin::log::{Id, Line};
+
+    #[test]
+    fn arguments() {
+        for (line, complaints) in [
+            ("logging/logterse", 0),
+            ("logging/logterse prefix #", 0),
+            ("logging/logterse prefix=terse:", 0),
+            ("logging/logterse prefix", 1),
+            ("logging/logterse prefix=", 1),
+            ("logging/logterse prefix abcdefghijklmnopqrstuvwxyz0123456789", 1),
+            ("logging/logterse 6", 1),
+        ] {
+            let files = Files::in_memory([]);
+            let mut problems = Vec::new();
+            let mut args = Args::of(line);
+            load(&mut args, &Setup::new(&files, &mut problems));
+            assert_eq!(args.finish().len(), complaints, "{line}");
+        }
+    }
+
+    #[test]
+    fn spam_status_ends_before_the_tests() {
+        for (value, expected) in [
+            (" Yes, score=7.1 required=5.0 tests=A,B autolearn=no", "Yes, score=7.1 required=5.0"),
+            (" No, score=0.1 required=5.0\r\n\ttests=A", "No, score=0.1 required=5.0"),
+            (" No, score=0.1\r\n required=5.0 tests", "No, score=0.1_ required=5.0"),
+            (" No, score=0.1\r\n\trequired=5.0", "No, score=0.1_ required=5.0"),
+            (" No, contests=1", "No, contests=1"),
+            (" tests=A", ""),
+            ("", ""),
+            (" No\tscore=1 `x", "No score=1 \\x60x"),
+        ] {
+            assert_eq!(spam_status(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn message_ids_have_one_pair_of_brackets() {
+        for (value, expected) in [
+            (" <id@example.net>", "<id@example.net>"),
+            (" id@example.net ", "<id@example.net>"),
+            ("\r\n\t<id@example.net>\r\n (folded)", "<id@example.net>"),
+            (" <a\tb\x00>", "<a\\x09b\\x00>"),
+            ("", "<>"),
+            (" <", "<>"),
+        ] {
+            assert_eq!(bracketed(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn recipients_are_shown_whole_or_counted() {
+        for (recipients, max, expected) in [
+            (vec![], 20, ""),
+            (vec!["a@b"], 20, "<a@b>"),
+            (vec!["a@b", "c\t`@d"], 20, "<a@b>,<c_\\x60@d>"),
+            (vec!["a@b", "c@d", "e@f", "g@h"], 12, "<a@b>,<c@d>,…[+2]"),
+            (vec!["a@b", "c@d"], 1, "…[+2]"),
+        ] {
+            assert_eq!(recipient_field(&recipients, max), expected);
+        }
+    }
+
+    /// Reads a line as the nightly statistics do: at the first blank, the first backquote, the TABs.
+    fn read_as_statistics(line: &str) -> Vec<&str> {
+        let (_stamp, line) = line.split_once(' ').expect("a stamp");
+        let (_who, fields) = line.split_once('`').expect("a backquote");
+        fields.trim_start().split('\t').collect()
+    }
+
+    /// A line as the log prints it, from the fields of one outcome.
+    fn printed(hook: &'static str, sender: &str, outcome: [&str; 4]) -> String {
+        let first = [field("192.0.2.7"), field("mail\texample"), field("h`elo"), field(sender)];
+        let text = format!("` {}\t<u@example.com>\t{}", first.join("\t"), outcome.join("\t"));
+        let plugin = Arc::from("logging::logterse");
+        let mut out = b"@40000000571f0c2d1b2c3d4e ".to_vec();
+        Line::plugin(Level::Alert, Id(12_345), hook, &plugin, text).render(&mut out);
+        String::from_utf8(out).expect("printable")
+    }
+
+    #[test]
+    fn statistics_find_their_nine_fields() {
+        let denial = foreign(b"one\ttwo\r\nthree");
+        for (outcome, hook) in [
+            (["dmarc", "901", "failed DMARC policy", BEFORE_QUEUED], "deny"),
+            (["naughty", "903", &denial, BEFORE_QUEUED], "deny"),
+            (["queued", "", "<id@example.net>", "No, score=0.1 required=5.0"], "queue"),
+        ] {
+            let line = printed(hook, "<a@example.net>", outcome);
+            let fields = read_as_statistics(&line);
+            assert_eq!(fields.len(), 9, "{line}");
+            assert_eq!(
+                fields[..5],
+                ["192.0.2.7", "mail_example", "h\\x60elo", "<a@example.net>", "<u@example.com>"]
+            );
+            assert_eq!(fields[5..], outcome);
+            assert!(line.contains(&format!(" 12345 ({hook}) logging::logterse: ` 192.0.2.7\t")));
+        }
+    }
+
+    #[test]
+    fn fail2ban_finds_the_host_of_a_refusal() {
+        let expression = "^\\S+ [0-9]+ \\(deny\\) logging::logterse: ` ([0-9A-Fa-f.:]+)\\s.*\t90[1-4]\t\
+                          .*msg denied before queued$";
+        let expression =
+            regex::bytes::Regex::new(&format!("(?-u){expression}")).expect("it is one");
+        let host = |line: &str| {
+            let found = expression.captures(line.as_bytes());
+            found.map(|found| String::from_utf8_lossy(&found[1]).into_owned())
+        };
+        let refused = printed("deny", "", ["helo", "903", "bad\nname", BEFORE_QUEUED]);
+        assert_eq!(host(&refused).as_deref(), Some("192.0.2.7"));
+        let queued = printed("queue", "<>", ["queued", "", "<>", ""]);
+        assert_eq!(host(&queued), None);
+        // Nobody can put another host's address where the filter looks.
+        let forged = printed(
+            "deny",
+            "<\n1 (deny) logging::logterse: ` 198.51.100.1 @x>",
+            ["rcpt_ok", "901", "Relaying denied", BEFORE_QUEUED],
+        );
+        assert_eq!(host(&forged).as_deref(), Some("192.0.2.7"));
+    }
+
+    #[test]
+    fn the_longest_line_keeps_its_last_field() {
+        let long = "x\u{1}".repeat(3_000);
+        let recipients = vec![long.as_str(); 1_000];
+        let first = [field(&long), field(&long), field(&long), field(&long)].join("\t");
+        let recipients = recipient_field(&recipients, RECIPIENTS_SHOWN_MAX);
+        let text = foreign(long.as_bytes());
+        let line = format!("` {first}\t{recipients}\tname\t901\t{text}\t{BEFORE_QUEUED}");
+        let mut out = Vec::new();
+        Line::core(Level::Alert, Id(1), line).render(&mut out);
+        assert!(out.ends_with(BEFORE_QUEUED.as_bytes()), "{}", out.len());
+    }
 }

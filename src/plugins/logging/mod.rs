@@ -3,5 +3,6 @@
 pub mod adaptive;
 pub mod devnull;
 pub mod file;
+pub mod logterse;
 pub mod syslog;
 pub mod warn;

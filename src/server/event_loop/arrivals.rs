@@ -21,6 +21,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long accepting rests when descriptors have run out and no connection ends.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
 /// A descriptor to give up when there is none left for a client who has to be told so.
 pub(super) fn spare_fd() -> Option<File> {
     File::open("/dev/null").ok()
@@ -29,9 +32,10 @@ pub(super) fn spare_fd() -> Option<File> {
 impl EventLoop {
     /// Accepts from every listener that is ready, a bounded number each.
     pub(super) fn accept_some(&mut self) {
-        if self.accept_paused {
-            // A connection may have ended without our noticing (a helper's, say): try one.
-            self.accept_paused = false;
+        match self.accept_paused {
+            Some(until) if self.now.mono < until => return,
+            // A descriptor may have come free without our noticing (a thread's file, say).
+            _ => self.accept_paused = None,
         }
         for number in 0..self.listeners.len() {
             for _ in 0..limits::ACCEPTS_PER_TURN {
@@ -57,7 +61,7 @@ impl EventLoop {
 
     fn out_of_descriptors(&mut self, number: usize, error: &io::Error) {
         self.say(Level::Error, format!("cannot accept: {error}; waiting for a connection to end"));
-        self.accept_paused = true;
+        self.accept_paused = Some(self.now.mono + ACCEPT_PAUSE);
         self.spare_fd = None;
         let socket = self.listeners.get(number).and_then(|listener| listener.socket.as_ref());
         if let Some(Ok((mut stream, _))) = socket.map(mio::net::TcpListener::accept) {

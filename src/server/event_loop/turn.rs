@@ -153,7 +153,9 @@ impl EventLoop {
                     if read >= limits::TURN_OCTETS {
                         return self.wait_again(slot);
                     }
-                    match self.read(slot, buffer) {
+                    // What could not be taken would have to be kept beside the full blocks.
+                    let most = visit.appetite().clamp(4_096, buffer.len());
+                    match self.read(slot, buffer.get_mut(..most).unwrap_or_default()) {
                         Taken::Octets(count) => {
                             read += count;
                             if let Some((_, octets)) = &mut slot.text {

@@ -10,6 +10,9 @@ use crate::smtp::body::{Decoder, Framing};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::verdict::Verdict;
 
+/// Less room than this is not used unless it takes all there is: crumbs cost more than they bring.
+const FITS_MIN: usize = 512;
+
 /// A message on its way in.
 #[derive(Debug)]
 pub struct Receiving {
@@ -165,7 +168,7 @@ impl Session {
         }
         // A repaired line end is twice as long as it came, and a held CR adds its own.
         let fits = (sink.room() / 2).saturating_sub(1);
-        if fits == 0 {
+        if fits < rest.len().min(FITS_MIN) {
             self.held = true;
             debug_assert_eq!(self.need(), Need::Hold);
             return None;
