@@ -34,6 +34,7 @@
 pub(crate) mod play;
 pub(crate) mod pure;
 pub(crate) mod script;
+mod spool;
 mod tcp;
 pub(crate) mod zone;
 
@@ -54,12 +55,16 @@ fn all_pure() {
     let (scripts, mut failures) = scripts();
     let mut rewritten = 0;
     for script in &scripts {
-        let Err(failure) = pure::Visitor::arrive(script).and_then(|mut wire| play(script, &mut wire))
+        let Err(failure) =
+            pure::Visitor::arrive(script).and_then(|mut wire| play(script, &mut wire))
         else {
             continue;
         };
         match update.then(|| rewrite(script)) {
-            Some(Ok(true)) => rewritten += 1,
+            Some(Ok(true)) => {
+                rewritten += 1;
+                println!("rewrote {}", script.name);
+            }
             Some(Ok(false)) | None => failures.push(failure),
             Some(Err(failure)) => failures.push(failure),
         }
@@ -144,7 +149,6 @@ fn rewrite(script: &Script) -> Result<bool, Failure> {
     }
     let written = fs::write(&script.path, text.join("\n") + "\n");
     written.map_err(|error| Failure::of(&format!("{}: {error}", script.name)))?;
-    println!("rewrote {}", script.name);
     Ok(true)
 }
 

@@ -1,6 +1,13 @@
 //! The integration tests: one binary, a module for each kind.
 
+#![allow(clippy::disallowed_methods, reason = "a test of the daemon waits for it, by a real clock")]
+
 mod addresses;
+#[cfg(test)]
+mod daemon;
 mod dialogue;
 mod json;
+#[cfg(test)]
+mod parked;
+mod smuggling;
 mod tidy;

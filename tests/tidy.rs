@@ -107,6 +107,11 @@ fn every_plugin_has_its_header() {
 }
 
 #[test]
+fn plugins_judge_what_they_look_up() {
+    hold(&each(lookups));
+}
+
+#[test]
 fn every_named_dialogue_exists() {
     let limits = read(&root().join("src/limits.rs"));
     let exists = |name: &str| root().join(format!("tests/dialogues/{name}.txt")).is_file();
@@ -334,6 +339,42 @@ fn plugin_header(source: &Source) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// A lookup that has no answer yet has to leave the hook. The run does not count in any case, so to go
+/// on without the answer, or with another in its place, is never what its author means.
+fn lookups(source: &Source) -> Vec<String> {
+    if layer(source) != "plugins" {
+        return Vec::new();
+    }
+    let (shipped, path) = (&source.shipped, &source.path);
+    let mut complaints = Vec::new();
+    for call in [".dns(", ".dns_all(", ".stored(", ".quiet(", ".lane("] {
+        for (at, _) in shipped.match_indices(call) {
+            let inside = shipped.get(at + call.len()..).unwrap_or("");
+            let mut depth = 1_usize;
+            let close = inside.find(|letter| {
+                match letter {
+                    '(' => depth += 1,
+                    ')' => depth -= 1,
+                    _ => {}
+                }
+                depth == 0
+            });
+            let after = close.and_then(|end| inside.get(end + 1..)).unwrap_or("").trim_start();
+            let whole = after.starts_with(['?', ')', ',', ';']) || after.starts_with(".map(");
+            let before = shipped.get(..at).unwrap_or("");
+            let statement = before.rsplit([';', '{', '}']).next().unwrap_or("");
+            if !whole || statement.contains("let _ =") {
+                complaints.push(format!(
+                    "src/{path}:{}: a lookup without `?`: \
+                     leave the hook with it, and judge `TempFail`, which is an answer",
+                    line_of(shipped, at)
+                ));
+            }
+        }
+    }
+    complaints
 }
 
 fn dialogues(limits: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! `mailreeve plugins`: the table of all plugins, or the manual of one.
 //!
-//! Both are made of the header that each plugin's source file begins with, so that there is one text
-//! to keep right. Names of earlier times lead to the plugin that they stand for now.
+//! Both are made of the header that each plugin's source file begins with, so that there is one
+//! text to keep right. Names of earlier times lead to the plugin that they stand for now.
 
 use crate::commands::{DONE, USAGE, complain, print};
 use crate::plugins::{Entry, Kind, REGISTRY, find, manual};

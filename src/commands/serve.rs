@@ -6,7 +6,7 @@ use crate::plugins::load::{Strictness, load};
 use crate::server::log::Destination;
 use crate::server::start::{self, Options};
 use lexopt::Arg;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(super) const HELP: &str = "\
 Usage: mailreeve serve [--config DIR] [--daemon] [--pidfile FILE] [--log FILE|syslog]
@@ -32,7 +32,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
             Arg::Long("help") | Arg::Short('h') => return Err(wants_help()),
             Arg::Long("config") => named = Some(PathBuf::from(parser.value()?)),
             Arg::Long("daemon") => detach = true,
-            Arg::Long("pidfile") => pidfile = Some(absolute(PathBuf::from(parser.value()?))?),
+            Arg::Long("pidfile") => pidfile = Some(absolute(Path::new(&parser.value()?))?),
             Arg::Long("log") => log = Some(parser.value()?),
             other => return Err(other.unexpected().into()),
         }
@@ -41,9 +41,9 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         None if detach => Destination::Syslog,
         None => Destination::Stderr,
         Some(log) if log == "syslog" => Destination::Syslog,
-        Some(log) => Destination::File(absolute(PathBuf::from(log))?),
+        Some(log) => Destination::File(absolute(Path::new(&log))?),
     };
-    let folder = absolute(folder::find(named)?)?;
+    let folder = absolute(&folder::find(named)?)?;
     let defaults = folder::defaults();
     let files = folder::open(folder.clone());
     let (site, problems) = load(&files, &defaults, None, Strictness::Start);
@@ -70,7 +70,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
 }
 
 /// A path that still holds after the daemon has left its folder.
-fn absolute(path: PathBuf) -> Result<PathBuf, Fault> {
-    std::path::absolute(&path)
+fn absolute(path: &Path) -> Result<PathBuf, Fault> {
+    std::path::absolute(path)
         .map_err(|error| Fault::Usage(format!("{}: {error}", path.display())))
 }

@@ -43,7 +43,7 @@ fn parse_listen(line: &Line, problems: &mut Vec<Problem>) -> Option<Listen> {
         Problem::error(line, what).note(problems);
         return None;
     };
-    for word in words {
+    if let Some(word) = words.next() {
         let what = match word {
             "smtps" => "smtps needs TLS, which this version does not offer".to_string(),
             "submission" => "submission needs AUTH, which this version does not offer".to_string(),

@@ -3,6 +3,12 @@
 //! An answer is one of four things, and "could not find out" is one of them: a plugin that treats
 //! [`Answer::TempFail`] as "not listed" or "does not exist" has to write that down.
 
+pub mod cache;
+pub mod resolver;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod wire;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -53,6 +59,17 @@ pub enum Record {
     Text(Box<[u8]>),
 }
 
+impl Record {
+    /// Octets that the record occupies.
+    pub fn weight(&self) -> usize {
+        match self {
+            Record::Address(_) => 32,
+            Record::Name(name) | Record::Mx(_, name) => 32 + name.len(),
+            Record::Text(text) => 32 + text.len(),
+        }
+    }
+}
+
 /// What is known after a question was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -85,12 +102,7 @@ impl Answer {
 
     /// Octets that the answer occupies, for the budgets.
     pub fn weight(&self) -> usize {
-        let of = |record: &Record| match record {
-            Record::Address(_) => 32,
-            Record::Name(name) | Record::Mx(_, name) => 32 + name.len(),
-            Record::Text(text) => 32 + text.len(),
-        };
-        self.records().iter().map(of).sum()
+        self.records().iter().map(Record::weight).sum()
     }
 }
 

@@ -1,29 +1,24 @@
-//! The plugins of one list, and how one hook is run over them.
+//! The plugins of one list, and how their methods are called.
 //!
-//! An [`Invocation`] is one hook on one session: where the chain stands, what each waiting plugin
-//! waits for, and the answers that are in. It can be run again as often as answers come. The rules:
-//!
-//! 1. The set of missed questions decides whether a plugin is pending, not what it returned. Pending
-//!    with nothing missed is a fault of the plugin: it is logged and answered 451, never skipped.
-//! 2. When a plugin is pending, the ones behind it run too, on speculation: their effects are thrown
-//!    away, their questions are sent at once. Each plugin has its own set of answers to wait for, so a
-//!    verdict never waits for a question behind it; once it stands, the rest is dropped.
-//! 3. Speculation stops at a plugin that is pending and may change what later ones see
-//!    ([`crate::plugin::Plugin::gates`]), at a plugin that wants to block, and at `speculate no`.
-//! 4. A hook has a budget of time, rounds, questions and octets of answers. When one is spent, what
-//!    is missing becomes `TempFail` and the next run is the last: nothing waits for ever.
-//! 5. Effects count once, when a plugin's run commits.
+//! Whoever owns a session is the [`Host`] of its plugins. A hook that may have to wait is run by an
+//! [`Invocation`]; observers ask nothing and are told at once. A plugin that panics is caught in both
+//! cases: it is logged, and nothing but its own word is lost.
 
-use crate::limits;
-use crate::plugin::cx::{Cx, Ground, Moment, Occasion, Staged};
+mod invocation;
+#[cfg(test)]
+mod tests;
+
+use crate::plugin::cx::{Cx, Ground, Moment, Occasion, Run, Staged};
 use crate::plugin::log::Level;
-use crate::plugin::question::{Answer, Lane, Memo, Place, Question};
+use crate::plugin::question::{Memo, Place};
 use crate::plugin::{Denial, Hook, HookSet, Hooked, Plugin, Queued};
-use crate::smtp::session::{Call, Hello};
+use crate::smtp::session::{Call, Hello, PathOf};
 use crate::smtp::verdict::Verdict;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use invocation::{Invocation, Step};
 
 /// A plugin with what its line in the file said about running it.
 #[derive(Clone)]
@@ -133,279 +128,8 @@ pub trait Host {
     }
 }
 
-/// What one run of an invocation came to.
-#[derive(Debug, PartialEq)]
-pub enum Step {
-    /// The hook is decided; by whom, unless everybody declined.
-    Done(Verdict, Option<usize>),
-    /// Answers are missing; the new questions are in [`Invocation::take_questions`].
-    Waiting,
-    /// The plugin whose turn it is has to run on this lane.
-    Move(Lane),
-}
-
-/// One hook on one session.
-pub struct Invocation {
-    hook: Hook,
-    cursor: usize,
-    waits: Vec<(usize, Vec<Question>)>,
-    memo: Memo,
-    asked: Vec<Question>,
-    outbox: Vec<Question>,
-    wanted: Vec<Question>,
-    rounds: u32,
-    spent: bool,
-    started: Option<Moment>,
-}
-
-impl Invocation {
-    /// A hook that has not run yet.
-    pub fn new(hook: Hook) -> Invocation {
-        Invocation {
-            hook,
-            cursor: 0,
-            waits: Vec::new(),
-            memo: Memo::default(),
-            asked: Vec::new(),
-            outbox: Vec::new(),
-            wanted: Vec::new(),
-            rounds: 0,
-            spent: false,
-            started: None,
-        }
-    }
-
-    /// The hook.
-    pub fn hook(&self) -> Hook {
-        self.hook
-    }
-
-    /// When the time budget ends, on the clock of [`Moment::mono`].
-    pub fn deadline(&self) -> Duration {
-        let limit = match self.hook {
-            Hook::Headers | Hook::Message | Hook::Seal => limits::MESSAGE_HOOK_TIME_MAX,
-            _ => limits::HOOK_TIME_MAX,
-        };
-        self.started.map_or(Duration::ZERO, |started| started.mono) + limit
-    }
-
-    /// Questions to be sent, each given out once.
-    pub fn take_questions(&mut self) -> Vec<Question> {
-        std::mem::take(&mut self.outbox)
-    }
-
-    /// Questions asked ahead of time.
-    pub fn take_wanted(&mut self) -> Vec<Question> {
-        std::mem::take(&mut self.wanted)
-    }
-
-    /// An answer came in. True if a plugin has all its answers now.
-    pub fn answer(&mut self, question: &Question, answer: &Arc<Answer>) -> bool {
-        if self.memo.weight() + answer.weight() > limits::HOOK_ANSWERS_MAX {
-            self.spent = true;
-            self.memo.insert(question.clone(), Arc::new(Answer::TempFail));
-        } else {
-            self.memo.insert(question.clone(), Arc::clone(answer));
-        }
-        let memo = &self.memo;
-        self.waits.iter().any(|(_, wait)| {
-            wait.contains(question) && wait.iter().all(|missing| memo.find(missing).is_some())
-        })
-    }
-
-    /// Runs what can go on.
-    pub fn run(
-        &mut self,
-        chain: &Chain,
-        host: &mut dyn Host,
-        place: Place<'_>,
-        now: Moment,
-    ) -> Step {
-        let started = *self.started.get_or_insert(now);
-        self.rounds += 1;
-        self.spent |= self.rounds > limits::HOOK_ROUNDS_MAX || now.mono >= self.deadline();
-        let mut speculative = false;
-        for (index, loaded) in chain.plugins.iter().enumerate().skip(self.cursor) {
-            if !loaded.plugin.hooks().has(self.hook) {
-                continue;
-            }
-            if speculative && !loaded.speculate {
-                break;
-            }
-            match self.turn(index, loaded, host, place, started, speculative) {
-                Turn::Committed(Verdict::Declined | Verdict::Unhooked) => self.cursor = index + 1,
-                Turn::Committed(verdict) => return Step::Done(verdict, Some(index)),
-                Turn::Move(lane) => return Step::Move(lane),
-                Turn::Known => {}
-                Turn::Pending { barrier: true } => return Step::Waiting,
-                Turn::Pending { barrier: false } => speculative = true,
-            }
-        }
-        if speculative { Step::Waiting } else { Step::Done(Verdict::Declined, None) }
-    }
-
-    fn turn(
-        &mut self,
-        index: usize,
-        loaded: &Loaded,
-        host: &mut dyn Host,
-        place: Place<'_>,
-        now: Moment,
-        speculative: bool,
-    ) -> Turn {
-        let waits = self.waits.iter().find(|(at, _)| *at == index).map(|(_, wait)| wait.as_slice());
-        match waits {
-            Some([]) if speculative => return Turn::Known,
-            Some(wait) if !self.spent && !self.has_all(wait, host, place) => {
-                let lane = lane_of(wait);
-                return match lane {
-                    Some(lane) if !speculative && self.only_lane_missing(wait, host) => {
-                        Turn::Move(lane)
-                    }
-                    _ => Turn::Pending { barrier: lane.is_some() || loaded.plugin.gates() },
-                };
-            }
-            _ => {}
-        }
-        if !loaded.inline && matches!(place, Place::Loop) {
-            return if speculative {
-                Turn::Pending { barrier: true }
-            } else {
-                Turn::Move(Lane::Workers)
-            };
-        }
-        self.run_one(index, loaded, host, place, now, speculative)
-    }
-
-    fn run_one(
-        &mut self,
-        index: usize,
-        loaded: &Loaded,
-        host: &mut dyn Host,
-        place: Place<'_>,
-        now: Moment,
-        speculative: bool,
-    ) -> Turn {
-        let before = host.stopwatch();
-        let ground = host.ground();
-        let hook_name = hook_name(self.hook, ground.occasion);
-        let mut cx = Cx::new(ground, loaded, &self.memo, self.spent, place, now);
-        let said = catch_unwind(AssertUnwindSafe(|| {
-            ask(&*loaded.plugin, self.hook, &mut cx, ground.occasion)
-        }));
-        let (staged, asked) = cx.into_parts();
-        let took = host.stopwatch().saturating_sub(before);
-        if took > limits::INLINE_RUN_MAX && matches!(place, Place::Loop) {
-            let text = format!("took {} µs in the event loop", took.as_micros());
-            host.note(Level::Notice, hook_name, loaded, text);
-        }
-        for (question, answer) in asked.answered {
-            self.memo.insert(question, answer);
-        }
-        self.wanted.extend(asked.wanted);
-        let Ok(said) = said else {
-            let text = format!("FATAL PLUGIN ERROR [{}]: the plugin panicked", loaded.log_name);
-            host.note(Level::Critical, hook_name, loaded, text);
-            return if speculative { self.learned(index, Vec::new()) } else { fault() };
-        };
-        let lane = lane_of(&asked.missed);
-        if speculative || !asked.missed.is_empty() {
-            let barrier = lane.is_some() || (!asked.missed.is_empty() && loaded.plugin.gates());
-            let only_lane = asked.missed.iter().all(|it| matches!(it, Question::Lane(_)));
-            self.post(&asked.missed);
-            self.learned(index, asked.missed);
-            return match lane {
-                Some(lane) if !speculative && only_lane => Turn::Move(lane),
-                _ => Turn::Pending { barrier },
-            };
-        }
-        let Ok(verdict) = said else {
-            let text = "error, pending with nothing missed: a fault of the plugin".to_string();
-            host.note(Level::Critical, hook_name, loaded, text);
-            return fault();
-        };
-        host.commit(loaded, hook_name, staged);
-        Turn::Committed(verdict)
-    }
-
-    fn learned(&mut self, index: usize, missed: Vec<Question>) -> Turn {
-        self.waits.retain(|(at, _)| *at != index);
-        self.waits.push((index, missed));
-        Turn::Known
-    }
-
-    /// Puts new questions into the outbox, as far as the budget goes.
-    fn post(&mut self, missed: &[Question]) {
-        for question in missed {
-            if matches!(question, Question::Lane(_)) || self.asked.contains(question) {
-                continue;
-            }
-            if self.asked.len() >= limits::HOOK_QUESTIONS_MAX {
-                self.spent = true;
-                self.memo.insert(question.clone(), Arc::new(Answer::TempFail));
-                continue;
-            }
-            self.asked.push(question.clone());
-            self.outbox.push(question.clone());
-        }
-    }
-
-    fn has_all(&self, wait: &[Question], host: &dyn Host, place: Place<'_>) -> bool {
-        wait.iter().all(|question| match (question, place) {
-            (Question::Lane(lane), Place::Lane(here, _)) => *lane == here,
-            (Question::Lane(_), Place::Loop | Place::Worker) => false,
-            _ => self.is_known(question, host),
-        })
-    }
-
-    fn only_lane_missing(&self, wait: &[Question], host: &dyn Host) -> bool {
-        wait.iter().all(|it| matches!(it, Question::Lane(_)) || self.is_known(it, host))
-    }
-
-    fn is_known(&self, question: &Question, host: &dyn Host) -> bool {
-        self.memo.find(question).is_some() || host.ground().prefetched.find(question).is_some()
-    }
-
-    /// Some answer is missing that has been asked and has not come.
-    pub fn is_waiting_for(&self, question: &Question) -> bool {
-        self.asked.contains(question) && self.memo.find(question).is_none()
-    }
-
-    /// Questions about the client's silence that have not been answered.
-    pub fn quiet_questions(&self) -> Vec<Question> {
-        let open = |question: &&Question| {
-            matches!(question, Question::Quiet(_)) && self.memo.find(question).is_none()
-        };
-        self.asked.iter().filter(open).cloned().collect()
-    }
-
-    /// The budget is spent: the next run is the last.
-    pub fn is_spent(&self) -> bool {
-        self.spent
-    }
-}
-
-enum Turn {
-    Committed(Verdict),
-    Move(Lane),
-    Pending { barrier: bool },
-    Known,
-}
-
-fn fault() -> Turn {
-    Turn::Committed(Verdict::deny_soft((3, 0), "Internal error, please try again later"))
-}
-
-fn lane_of(questions: &[Question]) -> Option<Lane> {
-    questions.iter().find_map(|question| match question {
-        Question::Lane(lane) => Some(*lane),
-        Question::Dns(_) | Question::Store(..) | Question::Quiet(_) => None,
-    })
-}
-
 /// qpsmtpd's name of the hook as log lines print it: EHLO and HELO, MAIL and RCPT differ.
 pub fn hook_name(hook: Hook, occasion: Occasion<'_>) -> &'static str {
-    use crate::smtp::session::PathOf;
     match (hook, occasion) {
         (Hook::Helo, Occasion::Call(Call::Helo(Hello { esmtp: true, .. }))) => "ehlo",
         (Hook::Address, Occasion::Call(Call::Address(PathOf::Mail, _))) => "mail_pre",
@@ -489,15 +213,27 @@ pub fn observe(chain: &Chain, host: &mut dyn Host, observed: Observed<'_>, now: 
     }
     let memo = Memo::default();
     for loaded in chain.plugins.iter().filter(|loaded| loaded.plugin.hooks().has(hook)) {
-        let ground = host.ground();
-        let mut cx = Cx::new(ground, loaded, &memo, true, Place::Loop, now);
+        let run = Run {
+            plugin: loaded,
+            hook,
+            memo: &memo,
+            place: Place::Loop,
+            closed: true,
+            now,
+            deadline: now.mono,
+        };
+        let mut cx = Cx::new(host.ground(), &run);
         let told = catch_unwind(AssertUnwindSafe(|| tell(&*loaded.plugin, &mut cx, observed)));
         let (staged, _) = cx.into_parts();
-        if told.is_err() {
-            let text = format!("FATAL PLUGIN ERROR [{}]: the plugin panicked", loaded.log_name);
-            host.note(Level::Critical, hook.name(), loaded, text);
-        } else {
+        if told.is_ok() {
             host.commit(loaded, hook.name(), staged);
+        } else {
+            note_panic(host, hook.name(), loaded);
         }
     }
+}
+
+fn note_panic(host: &mut dyn Host, hook: &'static str, loaded: &Loaded) {
+    let text = format!("FATAL PLUGIN ERROR [{}]: the plugin panicked", loaded.log_name);
+    host.note(Level::Critical, hook, loaded, text);
 }

@@ -60,6 +60,9 @@ impl Contents {
 
 /// A full block and where it belongs.
 pub struct Block {
+    /// The number of its message, for a block may come back when its message was refused and the
+    /// session's next one has begun.
+    pub message: u32,
     /// The text.
     pub octets: Vec<u8>,
     /// Its place in the file.
@@ -70,6 +73,7 @@ pub struct Block {
 
 /// Message text on its way in.
 pub struct Intake {
+    message: u32,
     block: Vec<u8>,
     threshold: usize,
     spooling: bool,
@@ -79,9 +83,11 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Nothing yet; more than `threshold` octets will go to a file.
-    pub fn new(threshold: usize) -> Intake {
+    /// Nothing yet of the session's message of this number; more than `threshold` octets will go to
+    /// a file.
+    pub fn new(message: u32, threshold: usize) -> Intake {
         Intake {
+            message,
             block: Vec::new(),
             threshold,
             spooling: false,
@@ -132,6 +138,11 @@ impl Intake {
         self.spooling
     }
 
+    /// A block of this number belongs to this message.
+    pub fn is_message(&self, message: u32) -> bool {
+        self.message == message
+    }
+
     /// A block is being written.
     pub fn is_writing(&self) -> bool {
         self.on_its_way
@@ -146,7 +157,7 @@ impl Intake {
         let octets = std::mem::take(&mut self.block);
         let offset = self.written;
         self.written += octets.len() as u64;
-        Some(Block { octets, offset, file: self.file.clone() })
+        Some(Block { message: self.message, octets, offset, file: self.file.clone() })
     }
 
     /// The block was written; its memory is used again.
@@ -208,7 +219,7 @@ pub(crate) mod tests {
 
     #[test]
     fn small_text_stays_in_memory() {
-        let mut intake = Intake::new(10);
+        let mut intake = Intake::new(1, 10);
         intake.append(b"0123456789");
         assert!(!intake.is_spooling() && intake.take_block().is_none());
         assert_eq!(intake.finish().expect("memory").octets(), b"0123456789");
@@ -216,7 +227,7 @@ pub(crate) mod tests {
 
     #[test]
     fn large_text_goes_to_the_file_in_blocks() {
-        let mut intake = Intake::new(10);
+        let mut intake = Intake::new(1, 10);
         let mut expected = Vec::new();
         for piece in 0..40_u8 {
             let text = vec![piece; 10_000];

@@ -1,4 +1,4 @@
-//! What a hook sees ([`Ground`]) and what it can do ([`Cx`]).
+//! What a hook sees of session, message and world, and what it can do ([`Cx`]).
 //!
 //! Everything done through a `Cx` is staged: it takes effect when the run commits, and is thrown away
 //! when an answer was missing. Effects are operations that can be applied in any order (add to the
@@ -6,199 +6,64 @@
 
 use crate::config::Config;
 use crate::dns;
-use crate::mail::edit::{Current, Edit};
+use crate::mail::edit::Edit;
+use crate::plugin::Hook;
 use crate::plugin::chain::Loaded;
-use crate::plugin::content::Contents;
-use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, Note, Notes, RejectType};
+use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
 use crate::plugin::log::{Id, Level};
+use crate::plugin::lookup::{Asked, Lookup};
 use crate::plugin::policy::{Policy, Reject};
-use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token, pending};
+use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token};
 use crate::smtp::address::{Address, ReversePath};
-use crate::smtp::session::{Call, Hello, Transaction};
+use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
 use std::any::Any;
 use std::cell::RefCell;
-use std::marker::PhantomData;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A point in time, given by who runs the hook.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
-    /// Monotonic time since some start.
-    pub mono: Duration,
-    /// Time since 1970-01-01 UTC.
-    pub unix: Duration,
-    /// Seconds that local time is ahead of UTC.
-    pub utc_offset: i32,
-}
+pub use crate::plugin::ground::{
+    Arrival, Effect, Ground, MessageView, Moment, Occasion, Peer, Staged,
+};
 
-impl Moment {
-    /// Whole seconds since 1970.
-    pub fn unix_seconds(&self) -> i64 {
-        i64::try_from(self.unix.as_secs()).unwrap_or(i64::MAX)
-    }
-}
-
-/// The client's end of the connection.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its address; IPv4-mapped ones are IPv4.
-    pub ip: IpAddr,
-    /// Its port.
-    pub port: u16,
-    /// Our address.
-    pub local: SocketAddr,
-    /// Its reverse name, once known. Shown, never trusted.
-    pub name: Option<Box<str>>,
-}
-
-impl Peer {
-    /// The reverse name, or `Unknown`.
-    pub fn shown_name(&self) -> &str {
-        self.name.as_deref().unwrap_or("Unknown")
-    }
-}
-
-/// What is known at the moment of accepting.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Arrival {
-    /// 1-minute load average of this machine, where it is known.
-    pub load: Option<f64>,
-    /// Connections from this client's address (IPv6: its /64), this one included.
-    pub same_ip: usize,
-    /// How many it may have; 0 is no limit. Relay clients and loopback have none.
-    pub same_ip_max: usize,
-    /// The client's network is one of ours: the list `local` serves it, or it is loopback.
-    pub is_local: bool,
-}
-
-/// The message for the hooks behind the end of data.
-#[derive(Clone, Copy)]
-pub struct MessageView<'a> {
-    /// The message as received, CR LF line ends. Never changes.
-    pub received: &'a [u8],
-    /// Its present state, with the edits of the plugins before this one.
-    pub current: &'a Current,
-    /// Where its octets are kept, for who copies them inside the kernel.
-    pub contents: &'a Contents,
-}
-
-/// What an occasion is about, borrowed from the session.
-#[derive(Clone, Copy, Debug)]
-pub enum Occasion<'a> {
-    /// A hook that carries nothing.
-    Plain,
-    /// The question of the session machine.
-    Call(&'a Call),
-}
-
-/// What stands around one run of one plugin.
-#[derive(Clone, Copy)]
-pub struct Ground<'a> {
-    /// Of the connection.
-    pub id: Id,
-    /// The client.
-    pub peer: &'a Peer,
-    /// The snapshot of the configuration that this session keeps.
-    pub config: &'a Config,
-    /// What HELO or EHLO said, once accepted.
-    pub hello: Option<&'a Hello>,
-    /// The envelope, between an accepted MAIL and its end.
-    pub envelope: Option<&'a Transaction>,
-    /// Findings about the connection.
-    pub facts: &'a Facts,
-    /// Findings about the message.
-    pub mail_facts: &'a MailFacts,
-    /// Notes that live as long as the connection.
-    pub notes: &'a Notes,
-    /// Notes that live as long as the transaction.
-    pub mail_notes: &'a Notes,
-    /// The message.
-    pub message: Option<MessageView<'a>>,
-    /// At accept only.
-    pub arrival: Option<&'a Arrival>,
-    /// What the session asks.
-    pub occasion: Occasion<'a>,
-    /// When the client connected.
-    pub connected: Moment,
-    /// Answers to questions that were asked ahead of time.
-    pub prefetched: &'a Memo,
-}
-
-/// An effect on envelope, message or session.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Delays the next reply.
-    Tarpit(Duration),
-    /// Changes the message.
-    Edit(Edit),
-    /// Adds a recipient.
-    AddRecipient(Address),
-    /// Removes a recipient.
-    DeleteRecipient(Address),
-    /// Replaces all recipients by one.
-    Redirect(Address),
-    /// Replaces the reverse-path.
-    SetSender(ReversePath),
-    /// From the next hook on another list of plugins serves this client.
-    UseChain(String),
-}
-
-/// All that one run did.
-#[derive(Default)]
-pub struct Staged {
-    pub(super) facts: Option<Box<Facts>>,
-    pub(super) mail_facts: Option<Box<MailFacts>>,
-    pub(super) karma: i32,
-    pub(super) effects: Vec<Effect>,
-    pub(super) log: Vec<(Level, String)>,
-    pub(super) note: Option<Box<dyn Note>>,
-    pub(super) mail_note: Option<Box<dyn Note>>,
-    pub(super) not_hooked: bool,
-}
-
-/// What one run asked and could not find.
-#[derive(Default)]
-pub(super) struct Missed {
-    pub(super) missed: Vec<Question>,
-    pub(super) wanted: Vec<Question>,
-    pub(super) answered: Vec<(Question, Arc<Answer>)>,
+/// How one run of one plugin is made.
+pub(super) struct Run<'a> {
+    pub(super) plugin: &'a Loaded,
+    pub(super) hook: Hook,
+    pub(super) memo: &'a Memo,
+    pub(super) place: Place<'a>,
+    pub(super) closed: bool,
+    pub(super) now: Moment,
+    pub(super) deadline: Duration,
 }
 
 /// The hook's window on the session, the message and the world.
 pub struct Cx<'a> {
     ground: Ground<'a>,
     plugin: &'a Loaded,
-    memo: &'a Memo,
-    closed: bool,
-    place: Place<'a>,
+    lookup: Lookup<'a>,
     now: Moment,
     random: u64,
-    asked: RefCell<Missed>,
     staged: Staged,
 }
 
 impl<'a> Cx<'a> {
-    pub(super) fn new(
-        ground: Ground<'a>,
-        plugin: &'a Loaded,
-        memo: &'a Memo,
-        closed: bool,
-        place: Place<'a>,
-        now: Moment,
-    ) -> Cx<'a> {
-        let random = mix(ground.id.0 ^ plugin.key);
+    pub(super) fn new(ground: Ground<'a>, run: &Run<'a>) -> Cx<'a> {
+        let seed = mix(ground.id.0 ^ run.plugin.key) ^ run.hook as u64;
+        let lookup = Lookup {
+            memo: run.memo,
+            prefetched: ground.prefetched,
+            place: run.place,
+            closed: run.closed,
+            deadline: run.deadline,
+            asked: RefCell::default(),
+        };
         Cx {
             ground,
-            plugin,
-            memo,
-            closed,
-            place,
-            now,
-            random,
-            asked: RefCell::default(),
+            plugin: run.plugin,
+            lookup,
+            now: run.now,
+            random: mix(seed ^ u64::from(run.now.mono.subsec_nanos())),
             staged: Staged::default(),
         }
     }
@@ -210,7 +75,16 @@ impl<'a> Cx<'a> {
         plugin: &'a Loaded,
         place: Place<'a>,
     ) -> Cx<'a> {
-        Cx::new(ground, plugin, ground.prefetched, false, place, Moment::default())
+        let run = Run {
+            plugin,
+            hook: Hook::Connect,
+            memo: ground.prefetched,
+            place,
+            closed: false,
+            now: Moment::default(),
+            deadline: Duration::MAX,
+        };
+        Cx::new(ground, &run)
     }
 
     /// The plugin does not implement the observer that was called.
@@ -219,8 +93,8 @@ impl<'a> Cx<'a> {
         self.staged.not_hooked
     }
 
-    pub(super) fn into_parts(self) -> (Staged, Missed) {
-        (self.staged, self.asked.into_inner())
+    pub(super) fn into_parts(self) -> (Staged, Asked) {
+        (self.staged, self.lookup.asked.into_inner())
     }
 
     // ------------------------------------------------------------------ what it sees
@@ -321,10 +195,7 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// [`Pending`] while the answer is missing.
     pub fn dns(&self, question: dns::Question) -> Result<dns::Answer, Pending> {
-        match &*self.find(Question::Dns(question))? {
-            Answer::Dns(answer) => Ok(answer.clone()),
-            _ => Ok(dns::Answer::TempFail),
-        }
+        Ok(of_resolver(&*self.lookup.find(Question::Dns(question))?))
     }
 
     /// Asks the resolver several things at once, so that the questions go out together.
@@ -335,8 +206,9 @@ impl<'a> Cx<'a> {
         &self,
         questions: impl IntoIterator<Item = dns::Question>,
     ) -> Result<Vec<dns::Answer>, Pending> {
-        let found: Vec<_> = questions.into_iter().map(|question| self.dns(question)).collect();
-        found.into_iter().collect()
+        let questions: Vec<_> = questions.into_iter().map(Question::Dns).collect();
+        let answers = self.lookup.find_all(&questions)?;
+        Ok(answers.iter().map(|answer| of_resolver(answer)).collect())
     }
 
     /// Reads the store. `Err(Pending)` while missing; `Ok(None)` where nothing is stored **or** the
@@ -345,7 +217,7 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// [`Pending`] while the answer is missing.
     pub fn stored(&self, table: &'static str, key: &str) -> Result<Option<Box<[u8]>>, Pending> {
-        match &*self.find(Question::Store(table, key.into()))? {
+        match &*self.lookup.find(Question::Store(table, key.into()))? {
             Answer::Stored(value) => Ok(value.clone()),
             _ => Ok(None),
         }
@@ -356,55 +228,22 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// [`Pending`] while the wait lasts.
     pub fn quiet(&self, duration: Duration) -> Result<bool, Pending> {
-        Ok(*self.find(Question::Quiet(duration))? != Answer::Talked)
+        Ok(*self.lookup.find(Question::Quiet(duration))? != Answer::Talked)
     }
 
-    /// Asks for a place where blocking is allowed. The hook runs again there, once.
+    /// Asks for a place where blocking is allowed. The hook runs again there, once, so ask for one lane
+    /// only, after all questions and whatever can be decided without it. [`Lane::Workers`] is for pure
+    /// work that takes long: there nothing may block.
     ///
     /// # Errors
     /// [`Pending`] everywhere else.
     pub fn lane(&self, lane: Lane) -> Result<Token<'a>, Pending> {
-        match self.place {
-            Place::Lane(here, _) if here == lane => Ok(Token { lane, here: PhantomData }),
-            Place::Loop | Place::Worker | Place::Lane(..) => {
-                self.asked.borrow_mut().missed.push(Question::Lane(lane));
-                Err(pending())
-            }
-        }
+        self.lookup.lane(lane)
     }
 
     /// Asks ahead of time, without waiting: a later hook will find the answer.
     pub fn want(&self, question: dns::Question) {
-        let question = Question::Dns(question);
-        if self.ground.prefetched.find(&question).is_none() {
-            self.asked.borrow_mut().wanted.push(question);
-        }
-    }
-
-    fn find(&self, question: Question) -> Result<Arc<Answer>, Pending> {
-        let known = self.memo.find(&question).or_else(|| self.ground.prefetched.find(&question));
-        if let Some(answer) = known {
-            return Ok(Arc::clone(answer));
-        }
-        let mut asked = self.asked.borrow_mut();
-        if let Some((_, answer)) = asked.answered.iter().find(|(known, _)| *known == question) {
-            return Ok(Arc::clone(answer));
-        }
-        if self.closed {
-            return Ok(Arc::new(Answer::TempFail));
-        }
-        match self.place {
-            Place::Lane(_, ask) => {
-                let answers = ask.ask(std::slice::from_ref(&question));
-                let answer = answers.into_iter().next().unwrap_or(Arc::new(Answer::TempFail));
-                asked.answered.push((question, Arc::clone(&answer)));
-                Ok(answer)
-            }
-            Place::Loop | Place::Worker => {
-                asked.missed.push(question);
-                Err(pending())
-            }
-        }
+        self.lookup.want(Question::Dns(question));
     }
 
     // ------------------------------------------------------------------ what it does
@@ -578,6 +417,13 @@ impl<'a> Cx<'a> {
 
     fn stage(&mut self, effect: Effect) {
         self.staged.effects.push(effect);
+    }
+}
+
+fn of_resolver(answer: &Answer) -> dns::Answer {
+    match answer {
+        Answer::Dns(answer) => answer.clone(),
+        _ => dns::Answer::TempFail,
     }
 }
 

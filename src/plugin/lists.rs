@@ -1,9 +1,9 @@
 //! Lists of patterns that may lie in more files than one.
 //!
-//! qpsmtpd 0.84 kept regular expressions apart from addresses (`badmailfrom_patterns`), distributions
-//! added files of their own, and 0.96 reads one file only. What an administrator once refused must
-//! not come in because of an upgrade, so the old files are read as before, with a warning that says
-//! where their lines belong now.
+//! qpsmtpd 0.84 kept regular expressions apart from addresses (`badmailfrom_patterns`),
+//! distributions added files of their own, and 0.96 reads one file only. What an administrator once
+//! refused must not come in because of an upgrade, so the old files are read as before, with a
+//! warning that says where their lines belong now.
 
 use crate::config::files::Line;
 use crate::config::patterns::{PatternList, Rules};

@@ -51,7 +51,7 @@
 //!
 //! # The parts
 //!
-//! `cx.rs` is what a hook sees and can do, `chain.rs` runs the plugins of one hook, `visit/` is one
+//! `cx.rs` is what a hook sees and can do, `chain/` runs the plugins of one hook, `visit/` is one
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
 //! read the arguments that plugins share, `lists.rs` the files of patterns, `facts.rs` holds what
 //! plugins know of each other.
@@ -61,8 +61,10 @@ pub mod chain;
 pub mod content;
 pub mod cx;
 pub mod facts;
+pub mod ground;
 pub mod lists;
 pub mod log;
+mod lookup;
 pub mod policy;
 pub mod question;
 pub mod site;

@@ -13,7 +13,10 @@
 mod desk;
 mod host;
 mod message;
+#[cfg(test)]
+mod tests;
 
+use crate::limits;
 use crate::mail::edit::Edit;
 use crate::plugin::chain::{Chain, Invocation, Observed, Step, observe};
 use crate::plugin::content::{Block, Intake, Stored};
@@ -90,14 +93,15 @@ pub struct Visit {
     invocation: Option<Box<Invocation>>,
     outcome: Option<Verdict>,
     intake: Option<Box<Intake>>,
+    intakes: u32,
     mail: Option<Box<Mail>>,
     early_edits: Vec<Edit>,
     prefetched: Memo,
-    prefetching: Vec<Question>,
     log: Vec<Event>,
     block_due: Option<Box<Block>>,
     tarpit: Duration,
     transaction_ended: bool,
+    idle_reset: bool,
     left: bool,
     memory_tight: bool,
     messages: u16,
@@ -123,14 +127,15 @@ impl Visit {
             invocation: None,
             outcome: None,
             intake: None,
+            intakes: 0,
             mail: None,
             early_edits: Vec::new(),
             prefetched: Memo::default(),
-            prefetching: Vec::new(),
             log: Vec::new(),
             block_due: None,
             tarpit: Duration::ZERO,
             transaction_ended: false,
+            idle_reset: false,
             left: false,
             memory_tight: false,
             messages: 0,
@@ -150,9 +155,9 @@ impl Visit {
             return true;
         }
         let chain = Arc::clone(&self.chain);
-        let mut invocation = Invocation::new(Hook::Accept);
+        let mut invocation = Invocation::new(Hook::Accept, &chain);
         let mut host = host::Arriving { visit: self, arrival };
-        let step = invocation.run(&chain, &mut host, Place::Loop, around.now);
+        let step = invocation.run(&mut host, Place::Loop, around.now);
         match step {
             Step::Done(verdict, Some(who)) if verdict.refusal().is_some() => {
                 self.tell_denied(&chain, who, &verdict, around.now);
@@ -244,6 +249,8 @@ impl Visit {
         match self.session.call() {
             Some(Call::Address(PathOf::Mail, _)) if self.progress.is_none() => {
                 self.renew(around.site);
+                // What a refused MAIL left behind must not help the next one.
+                self.forget_mail();
                 None
             }
             Some(Call::Message) if self.mail.is_none() => {
@@ -273,7 +280,8 @@ impl Visit {
         let starts_text = matches!(self.session.call(), Some(Call::Data(_)));
         if starts_text && verdict.refusal().is_none() {
             let threshold = if self.memory_tight { 0 } else { self.site.config.size_threshold };
-            self.intake = Some(Box::new(Intake::new(threshold)));
+            self.intakes = self.intakes.wrapping_add(1);
+            self.intake = Some(Box::new(Intake::new(self.intakes, threshold)));
         }
         let env = self.env_parts();
         let mut commands = 0;
@@ -293,7 +301,8 @@ impl Visit {
                     progress.at += 1;
                     continue;
                 }
-                Judged::Decided(Verdict::Ok(None)) if progress.at + 1 < progress.hooks.len() => {
+                // What `headers` is content with is not delivered yet.
+                Judged::Decided(Verdict::Ok(_)) if progress.at + 1 < progress.hooks.len() => {
                     progress.at += 1;
                     continue;
                 }
@@ -315,7 +324,8 @@ impl Visit {
     fn one_hook(&mut self, hook: Hook, place: Place<'_>, now: Moment) -> Judged {
         if (Hook::Headers..=Hook::Queue).contains(&hook) {
             if matches!(place, Place::Loop) {
-                return Judged::Move(Lane::Workers);
+                let waits = self.invocation.as_ref().is_some_and(|it| !it.is_ready(now));
+                return if waits { Judged::Waiting } else { Judged::Move(Lane::Workers) };
             }
             if self.invocation.is_none()
                 && let Some(verdict) = self.before_message_hook(hook, now)
@@ -323,16 +333,17 @@ impl Visit {
                 return Judged::Decided(verdict);
             }
         }
-        if !self.chain.has(hook) {
+        if self.invocation.is_none() && !self.chain.has(hook) {
             return Judged::Decided(Verdict::Declined);
         }
-        let chain = Arc::clone(&self.chain);
+        let waiting = self.invocation.take();
         let mut invocation =
-            self.invocation.take().unwrap_or_else(|| Box::new(Invocation::new(hook)));
-        match invocation.run(&chain, self, place, now) {
+            waiting.unwrap_or_else(|| Box::new(Invocation::new(hook, &self.chain)));
+        let step = invocation.run(self, place, now);
+        self.prefetch(&mut invocation);
+        match step {
             Step::Done(verdict, who) => {
-                self.prefetching.extend(invocation.take_wanted());
-                self.decided(&chain, who, &verdict, now);
+                self.decided(&invocation, who, &verdict, now);
                 Judged::Decided(verdict)
             }
             Step::Waiting => {
@@ -346,11 +357,17 @@ impl Visit {
         }
     }
 
-    fn decided(&mut self, chain: &Arc<Chain>, who: Option<usize>, verdict: &Verdict, now: Moment) {
-        let Some(who) = who else { return };
+    fn decided(
+        &mut self,
+        invocation: &Invocation,
+        who: Option<usize>,
+        verdict: &Verdict,
+        now: Moment,
+    ) {
+        let (Some(who), chain) = (who, invocation.chain()) else { return };
         if verdict.refusal().is_some() {
             self.tell_denied(chain, who, verdict, now);
-        } else if let (Some(Call::Message), Verdict::Ok(text)) = (self.session.call(), verdict) {
+        } else if let (Hook::Queue, Verdict::Ok(text)) = (invocation.hook(), verdict) {
             self.tell_queued(chain, who, text.as_deref().unwrap_or("Queued!"), now);
         }
     }
@@ -364,32 +381,57 @@ impl Visit {
 
     // ------------------------------------------------------------------ answers
 
-    /// Questions that have to be sent now, each given out once.
+    /// Questions that have to be sent now, each given out once. There may be some after each call of
+    /// [`Visit::pump`] and [`Visit::work`], whatever is wanted next: later hooks' among them.
     pub fn take_questions(&mut self) -> Vec<Question> {
-        let Some(invocation) = &mut self.invocation else { return Vec::new() };
-        let mut questions = invocation.take_questions();
-        for wanted in invocation.take_wanted() {
-            if !self.prefetching.contains(&wanted) {
-                questions.push(wanted.clone());
-                self.prefetching.push(wanted);
-            }
+        let mut questions = self.prefetched.take_unsent();
+        if let Some(invocation) = &mut self.invocation {
+            questions.retain(|question| !invocation.is_waiting_for(question));
+            let mut own = invocation.take_questions();
+            own.retain(|question| !self.prefetched.is_open(question));
+            questions.append(&mut own);
         }
         questions
     }
 
     /// An answer came in. True if it is worth going on.
     pub fn answer(&mut self, question: &Question, answer: &Arc<Answer>) -> bool {
-        if let Some(at) = self.prefetching.iter().position(|asked| asked == question) {
-            self.prefetching.swap_remove(at);
-            self.prefetched.insert(question.clone(), Arc::clone(answer));
+        if let Some(number) = self.prefetched.number(question) {
+            let fits = self.prefetched.weight() + answer.weight() <= limits::HOOK_ANSWERS_MAX;
+            let nobody_knows = Arc::new(Answer::TempFail);
+            self.prefetched.fill(number, if fits { answer } else { &nobody_knows });
         }
         self.invocation.as_mut().is_some_and(|invocation| invocation.answer(question, answer))
+    }
+
+    /// Forgets what was asked ahead of time, for a client whose reputation no longer matters.
+    pub fn drop_prefetched(&mut self) {
+        self.prefetched = Memo::default();
+    }
+
+    /// Octets of the answers at hand.
+    pub fn answers_in_memory(&self) -> usize {
+        let own = self.invocation.as_ref().map_or(0, |invocation| invocation.weight());
+        own + self.prefetched.weight()
+    }
+
+    /// Notes what plugins want for later. Beyond the budget a hook has to ask when its time has come.
+    fn prefetch(&mut self, invocation: &mut Invocation) {
+        for (question, answer) in invocation.take_wanted() {
+            if self.prefetched.len() >= limits::HOOK_QUESTIONS_MAX {
+                return;
+            }
+            let number = self.prefetched.ask(question);
+            if let Some(answer) = answer {
+                self.prefetched.fill(number, &answer);
+            }
+        }
     }
 
     /// The client has sent something while it should have been quiet. True if anybody cares.
     pub fn talked(&mut self) -> bool {
         let Some(invocation) = &mut self.invocation else { return false };
-        let quiet: Vec<Question> = invocation.quiet_questions();
+        let quiet: Vec<Question> = invocation.quiet_questions().cloned().collect();
         let talked = Arc::new(Answer::Talked);
         for question in &quiet {
             invocation.answer(question, &talked);
@@ -399,7 +441,7 @@ impl Visit {
 
     /// Somebody waits to see whether the client keeps quiet.
     pub fn listens_for_early_talk(&self) -> bool {
-        self.invocation.as_ref().is_some_and(|it| !it.quiet_questions().is_empty())
+        self.invocation.as_ref().is_some_and(|it| it.quiet_questions().next().is_some())
     }
 
     /// When the hook at hand gives up waiting, on the clock of [`Moment::mono`].
@@ -429,16 +471,27 @@ impl Visit {
         self.block_due.take()
     }
 
-    /// The block was written; its memory comes back.
-    pub fn block_written(&mut self, file: Arc<dyn Stored>, spare: Vec<u8>) {
-        if let Some(intake) = &mut self.intake {
+    /// A block of a message was written; its memory comes back. Nothing happens where that message
+    /// was refused meanwhile.
+    pub fn block_written(&mut self, message: u32, file: Arc<dyn Stored>, spare: Vec<u8>) {
+        if let Some(intake) = self.intake.as_mut().filter(|intake| intake.is_message(message)) {
             intake.block_written(file, spare);
+            self.session.held();
         }
-        self.session.held();
     }
 
-    /// The spool cannot take the message: the rest is thrown away, then the client is told.
-    pub fn spool_failed(&mut self, reply: &'static Reply, why: &str, out: &mut Vec<u8>) {
+    /// The spool cannot take a message: the rest is thrown away, then the client is told. Nothing
+    /// happens where that message was refused meanwhile.
+    pub fn spool_failed(
+        &mut self,
+        message: u32,
+        reply: &'static Reply,
+        why: &str,
+        out: &mut Vec<u8>,
+    ) {
+        if self.intake.as_ref().is_none_or(|intake| !intake.is_message(message)) {
+            return;
+        }
         self.line(Level::Error, format!("cannot spool the message: {why}"));
         let complete = matches!(self.session.call(), Some(Call::Message));
         let mut commands = 0;
@@ -514,18 +567,28 @@ impl Visit {
         self.log.push(Event::Closed(self.id));
     }
 
+    /// Nothing that was found out about one mail is known of the next.
+    fn forget_mail(&mut self) {
+        self.mail_facts = MailFacts::default();
+        self.mail_notes.clear();
+        self.early_edits = Vec::new();
+    }
+
     fn after_transaction(&mut self, now: Moment) {
+        let idle_reset = std::mem::take(&mut self.idle_reset);
         if !std::mem::take(&mut self.transaction_ended) {
+            if idle_reset {
+                let chain = Arc::clone(&self.chain);
+                observe(&chain, self, Observed::Reset, now);
+            }
             return;
         }
         self.intake = None;
         self.mail = None;
-        self.early_edits = Vec::new();
         self.block_due = None;
         let chain = Arc::clone(&self.chain);
         observe(&chain, self, Observed::Reset, now);
-        self.mail_facts = MailFacts::default();
-        self.mail_notes.clear();
+        self.forget_mail();
         self.messages = self.messages.saturating_add(1);
         self.log.push(Event::Accepted(self.id));
     }
@@ -597,6 +660,7 @@ impl Visit {
             log: &mut self.log,
             intake: &mut self.intake,
             ended: &mut self.transaction_ended,
+            idle_reset: &mut self.idle_reset,
             id: self.id,
             verbosity: self.verbosity,
         };

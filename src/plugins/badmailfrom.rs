@@ -13,7 +13,8 @@
 //! Config files: `badmailfrom`; `badmailfrom_patterns`, that of the former plugin
 //! check_badmailfrom_patterns, is read too, with a warning that its lines should be moved.
 //!
-//! Replies: `550 5.7.1 REASON`, by default `550 5.7.1 Your envelope sender is in my badmailfrom list`
+//! Replies: `550 5.7.1 REASON`, by default
+//! `550 5.7.1 Your envelope sender is in my badmailfrom list`
 //!
 //! Karma: -1 for a listed sender.
 //!

@@ -1,9 +1,9 @@
 //! Refuses mail from certain senders to certain recipients.
 //!
-//! A line of the file `badmailfromto` is `FROM TO`, two addresses with any white space between them,
-//! where `@host` stands for everybody at that host. The refusal comes at RCPT and reads as if the
-//! recipient did not exist, so that somebody who pesters one person does not learn that it is he who
-//! is not wanted. It holds for everyone, relay clients and white-listed ones included.
+//! A line of the file `badmailfromto` is `FROM TO`, two addresses with any white space between
+//! them, where `@host` stands for everybody at that host. The refusal comes at RCPT and reads as if
+//! the recipient did not exist, so that somebody who pesters one person does not learn that it is
+//! he who is not wanted. It holds for everyone, relay clients and white-listed ones included.
 //!
 //! Arguments: none.
 //!

@@ -3,18 +3,18 @@
 //! A line is `PATTERN [reason]`, and the first line that fits decides. `@host` is everybody at that
 //! host, `user@host` is one address, `user` that user at any host, and an entry with one of
 //! `/ ^ $ * + ! % ? \` in it a regular expression, searched in the address; nothing minds the case.
-//! Typical are `!` (paths of hosts), `@.*@` (two at signs) and `%` (a domain inside the local part).
-//! Put it before rcpt_ok. White-listed clients are refused like all others; only those that may relay
-//! are not asked, since a list can name addresses that are for the house alone. `<postmaster>`
-//! without a domain is never refused.
+//! Typical are `!` (paths of hosts), `@.*@` (two at signs) and `%` (a domain inside the local
+//! part). Put it before rcpt_ok. White-listed clients are refused like all others; only those that
+//! may relay are not asked, since a list can name addresses that are for the house alone.
+//! `<postmaster>` without a domain is never refused.
 //!
 //! Arguments:
 //!   reject       `1` (default) refuses, `0` only logs, `naughty` leaves it to the plugin naughty
 //!   reject_type  `perm` (default), `temp`, `disconnect`, `temp_disconnect`
 //!
 //! Config files: `badrcptto`; also `badrcptto_patterns`, that of the former plugin
-//! check_badrcptto_patterns, and SME Server's `more_badrcptto`, with a warning that their lines should
-//! be moved.
+//! check_badrcptto_patterns, and SME Server's `more_badrcptto`, with a warning that their lines
+//! should be moved.
 //!
 //! Replies: `550 5.1.1 REASON`, by default `550 5.1.1 mail to PATTERN not accepted here`
 //!

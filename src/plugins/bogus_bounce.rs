@@ -1,14 +1,14 @@
 //! Tells forged bounces by two things that a real one never has.
 //!
 //! A bounce (a message from the null sender) goes to the one person who sent the message that it is
-//! about, and answers nobody, so it carries no return path of its own (RFC 3834). Other messages pass
-//! unseen. So far nobody was ever refused for the number of recipients: qpsmtpd 0.96 always counted
-//! one. Put this plugin before those that add recipients.
+//! about, and answers nobody, so it carries no return path of its own (RFC 3834). Other messages
+//! pass unseen. So far nobody was ever refused for the number of recipients: qpsmtpd 0.96 always
+//! counted one. Put this plugin before those that add recipients.
 //!
 //! Arguments:
 //!   log|deny|denysoft  `log` (default) only logs, `deny` refuses for good, `denysoft` for now. In
 //!                      qpsmtpd 0.96 neither word turned the refusing on; here both do
-//!   reject             `0` (default) only logs, `1` refuses, `naughty` leaves it to the plugin naughty
+//!   reject             `0` (default) only logs, `1` refuses, `naughty` leaves it to that plugin
 //!   reject_type        `perm` (default), `temp`, `disconnect`, `temp_disconnect`
 //!
 //! Config files: none.

@@ -1,8 +1,8 @@
 //! Takes addresses without angle brackets: `MAIL FROM:a@example.com`, as old devices write them.
 //!
 //! The brackets are put around the address before it is read; parameters behind it stay, and all
-//! further checks see what a client with manners would have sent. Nothing at all does not become the
-//! null sender, and half a pair of brackets is not mended.
+//! further checks see what a client with manners would have sent. Nothing at all does not become
+//! the null sender, and half a pair of brackets is not mended.
 //!
 //! Arguments: none.
 //!
@@ -45,8 +45,9 @@ impl Plugin for DontRequireAnglebrackets {
     }
 }
 
-/// The text behind `FROM:` or `TO:` with brackets around its path. None where there is no path, where
-/// it has a bracket already, and where it is no text; what is wrong then is found by who reads it.
+/// The text behind `FROM:` or `TO:` with brackets around its path. None where there is no path,
+/// where it has a bracket already, and where it is no text; what is wrong then is found by who
+/// reads it.
 fn with_brackets(raw: &[u8]) -> Option<String> {
     let (path, parameters) = split_path(raw).ok()?;
     if path.is_empty() || path.contains(&b'<') || path.contains(&b'>') {
@@ -56,7 +57,8 @@ fn with_brackets(raw: &[u8]) -> Option<String> {
     Some(if parameters.is_empty() { format!("<{path}>") } else { format!("<{path}> {parameters}") })
 }
 
-/// Any octets: what is mended holds the path and the parameters that were there, and is mended once.
+/// Any octets: what is mended holds the path and the parameters that were there, and is mended
+/// once.
 #[cfg(any(test, fuzzing))]
 pub fn fuzz(data: &[u8]) {
     let Some(mended) = with_brackets(data) else { return };

@@ -17,7 +17,7 @@
 //! Config files: none.
 //!
 //! Replies: `554 5.5.1 Connecting host started transmitting before SMTP greeting` (421 for temp) at
-//! CONNECT, where the connection is always closed; 550 or 450 at MAIL, 554 or 451 at DATA.
+//! CONNECT and DATA, after which the connection is closed; 550 or 450 at MAIL.
 //!
 //! Karma: -1 for talking early, and again at each MAIL that is refused for it.
 //!
@@ -27,7 +27,9 @@ use crate::config::files::Problem;
 use crate::limits::HOOK_TIME_MAX;
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
-use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Policy, Reject, RejectType, Verdict};
+use crate::plugin::{
+    Args, Cx, Hook, HookSet, Hooked, Pending, Plugin, Policy, Reject, RejectType, Verdict,
+};
 use crate::smtp::session::MailFrom;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,13 +140,14 @@ impl Plugin for EarlyTalker {
         if chunked || !self.is_early(cx)? {
             return Ok(Verdict::Declined);
         }
-        Ok(self.refuse(cx))
+        // What follows is message text, and must not be taken for commands.
+        Ok(self.refuse(cx).and_disconnect())
     }
 }
 
 impl EarlyTalker {
     /// Listens, and notes what it heard.
-    fn is_early(&self, cx: &mut Cx<'_>) -> Result<bool, crate::plugin::Pending> {
+    fn is_early(&self, cx: &mut Cx<'_>) -> Result<bool, Pending> {
         if cx.skip_immune() {
             return Ok(false);
         }

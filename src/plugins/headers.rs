@@ -1,12 +1,12 @@
-//! Refuses messages whose header lacks a field, has one twice that may stand there once, or is dated
-//! wrongly.
+//! Refuses messages whose header lacks a field, has one twice that may stand there once, or is
+//! dated wrongly.
 //!
-//! Two `From` fields are more than bad style: filters judge one and the reader is shown the other. A
-//! message of nothing at all is refused from everybody; the rest is not looked at for clients that
-//! may relay and for white-listed ones. Once at most may stand Date, From, Sender, Reply-To, To, Cc,
-//! Bcc, Message-Id, In-Reply-To, References and Subject (RFC 5322 section 3.6). The client is told
-//! the first fault, the log all. A date that cannot be read is no fault, and neither is a missing
-//! one, unless Date is required.
+//! Two `From` fields are more than bad style: filters judge one and the reader is shown the other.
+//! A message of nothing at all is refused from everybody; the rest is not looked at for clients
+//! that may relay and for white-listed ones. Once at most may stand Date, From, Sender, Reply-To,
+//! To, Cc, Bcc, Message-Id, In-Reply-To, References and Subject (RFC 5322 section 3.6). The client
+//! is told the first fault, the log all. A date that cannot be read is no fault, and neither is a
+//! missing one, unless Date is required.
 //!
 //! Arguments:
 //!   require      names with commas between them, which have to be there; default `From`

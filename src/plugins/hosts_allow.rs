@@ -14,9 +14,9 @@
 //!
 //! Config files: `hosts_allow`, `concurrency_per_ip`.
 //!
-//! Replies, after which the connection is closed:
-//! `421 4.7.0 too many connections from IP, try again later`; the line's message with `554 5.7.1` or
-//! `421 4.7.1`, by default `Sorry, service not available for you` and `Sorry, try again later`.
+//! Replies: `421 4.7.0 too many connections from IP, try again later`; the line's message with
+//! `554 5.7.1` or `421 4.7.1`, by default `Sorry, service not available for you` and `Sorry, try
+//! again later`. The connection is closed after each of them.
 //!
 //! Karma: none.
 //!

@@ -51,7 +51,7 @@ pub fn load(
     let base = loader.chain("plugins", &base_lines, &[]);
     let mut lists = BTreeMap::new();
     let mut peers = None;
-    if base_lines.iter().any(|line| is_peers(line)) {
+    if base_lines.iter().any(is_peers) {
         let names = files.names("peers");
         for name in &names {
             let lines = loader.lines(&format!("peers/{name}"));
@@ -232,6 +232,7 @@ impl Loading<'_> {
                 Ok(output) => self.outputs.push(output),
                 Err(what) => self.complain(line, format!("{name}: {what}")),
             },
+            Some(Kind::Gone(why)) => self.warn_once(line, format!("{name} is left out: {why}")),
             _ => {
                 let what = format!("no logger is called {}", config::files::quote(name));
                 self.complain(line, what);

@@ -1,8 +1,10 @@
-//! Refuses messages that have been through so many servers that they must be going round in circles.
+//! Refuses messages that have been through so many servers that they must be going round in
+//! circles.
 //!
 //! Each server that a message passes adds a `Received` field, and each delivery may add a
 //! `Delivered-To`; both are counted, our own `Received` included. Nobody is exempt: a loop between
-//! friends is the usual one. A message with 100 `Received` fields is refused also without this plugin.
+//! friends is the usual one. A message with 100 `Received` fields is refused also without this
+//! plugin.
 //!
 //! Arguments:
 //!   MAX_HOPS   so many fields are too many, default 100

@@ -38,10 +38,10 @@ pub struct SlotId {
 pub enum Done {
     /// A visit comes home.
     Home(SlotId, Box<Visit>),
-    /// A spool block was written; its memory comes back.
-    Written(SlotId, Arc<dyn Stored>, Vec<u8>),
+    /// A spool block of the message of this number was written; its memory comes back.
+    Written(SlotId, u32, Arc<dyn Stored>, Vec<u8>),
     /// A spool block could not be written: what to tell the client, and the log.
-    NotWritten(SlotId, &'static Reply, String),
+    NotWritten(SlotId, u32, &'static Reply, String),
     /// A job died with the visit.
     Lost(SlotId),
     /// A new snapshot of the configuration.
@@ -173,11 +173,12 @@ impl Pools {
 
     /// Has a block written. A full queue is reported like a full disk: try again later.
     pub fn write(&self, slot: SlotId, block: Box<Block>) {
+        let message = block.message;
         let errand = self.errand(slot, Work::Spool(block));
         if let Err(mut errand) = self.writers.submit(errand) {
             errand.guard.armed = false;
             let why = "too many writes are waiting".to_string();
-            self.home.post(Done::NotWritten(slot, &reply::NO_SPACE, why));
+            self.home.post(Done::NotWritten(slot, message, &reply::NO_SPACE, why));
         }
     }
 
@@ -235,13 +236,13 @@ impl Pools {
     fn run_spool(&self, slot: SlotId, block: Block) -> Done {
         let written = self.write_block(&block);
         match written {
-            Ok(file) => Done::Written(slot, file, block.octets),
+            Ok(file) => Done::Written(slot, block.message, file, block.octets),
             Err(error) => {
                 let reply = match Trouble::of(&error) {
                     Trouble::Space => &reply::NO_SPACE,
                     Trouble::Other => &reply::LOCAL_ERROR,
                 };
-                Done::NotWritten(slot, reply, error.to_string())
+                Done::NotWritten(slot, block.message, reply, error.to_string())
             }
         }
     }
@@ -280,7 +281,7 @@ impl Octets for View {
 struct NobodyKnows;
 
 impl Ask for NobodyKnows {
-    fn ask(&self, questions: &[Question]) -> Vec<Arc<Answer>> {
+    fn ask(&self, questions: &[Question], _deadline: Duration) -> Vec<Arc<Answer>> {
         questions.iter().map(|_| Arc::new(Answer::TempFail)).collect()
     }
 }

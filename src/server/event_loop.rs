@@ -215,11 +215,11 @@ impl EventLoop {
                         self.make_ready(id);
                     }
                 }
-                Done::Written(id, file, spare) => self.on_visit(id, |visit, _| {
-                    visit.block_written(file, spare);
+                Done::Written(id, message, file, spare) => self.on_visit(id, |visit, _| {
+                    visit.block_written(message, file, spare);
                 }),
-                Done::NotWritten(id, reply, why) => self.on_visit(id, |visit, out| {
-                    visit.spool_failed(reply, &why, out);
+                Done::NotWritten(id, message, reply, why) => self.on_visit(id, |visit, out| {
+                    visit.spool_failed(message, reply, &why, out);
                 }),
                 Done::Lost(id) => {
                     if let Some(slot) = self.slots.find(id) {

@@ -20,11 +20,13 @@ use mio::{Poll, Waker};
 use nix::unistd::daemon;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
+use std::fs::{self, File};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io, process};
+use std::{io, process};
 
 /// How the daemon is to run.
 pub struct Options {
@@ -54,17 +56,26 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
     sys::rlimit::refuse_oversize_writes().map_err(|error| format!("ignoring SIGXFSZ: {error}"))?;
     let identity = whom_to_become(&site, options.any_user)?;
     let listeners = bind(&site)?;
-    if options.detach {
-        daemon(false, false).map_err(|error| format!("detaching: {error}"))?;
-    }
-    let _pidfile = options.pidfile.map(Pidfile::write).transpose()?;
+    let mut pidfile = options.pidfile.map(Pidfile::open).transpose()?;
     if let Some(identity) = &identity {
         identity.assume()?;
     }
-    let (spool, notes) =
-        Spool::open(&site.config.spool_dir).map_err(|error| format!("spool_dir: {error}"))?;
+    let open_spool = || Spool::open(&site.config.spool_dir).map_err(|error| error.to_string());
+    let mut notes = Vec::new();
+    if options.detach {
+        // The folder belongs to one process, so it is taken twice; what is wrong shows here.
+        let (_, removed) = open_spool()?;
+        notes = removed;
+        options.destination.check().map_err(|error| format!("log: {error}"))?;
+        daemon(false, false).map_err(|error| format!("detaching: {error}"))?;
+    }
+    if let Some(pidfile) = &mut pidfile {
+        pidfile.write()?;
+    }
+    let (spool, more) = open_spool()?;
+    notes.extend(more);
     let (log, thread) = Log::start(options.destination, site.outputs.clone())
-        .map_err(|error| format!("starting the log: {error}"))?;
+        .map_err(|error| format!("log: {error}"))?;
     log.set_outputs(site.outputs.clone(), site.loglevel);
     install_facade(log.clone());
     log_panics(log.clone());
@@ -171,11 +182,15 @@ fn log_panics(log: Log) {
     }));
 }
 
-/// The pid file; removed when the daemon ends.
-struct Pidfile(PathBuf);
+/// The pid file; removed when the daemon ends. It is opened by who starts us and written by who we
+/// become, which is neither the same user nor the same process.
+struct Pidfile {
+    path: PathBuf,
+    file: File,
+}
 
 impl Pidfile {
-    fn write(path: PathBuf) -> Result<Pidfile, String> {
+    fn open(path: PathBuf) -> Result<Pidfile, String> {
         if let Ok(text) = fs::read_to_string(&path)
             && let Ok(pid) = text.trim().parse::<u32>()
             && pid != process::id()
@@ -183,15 +198,20 @@ impl Pidfile {
         {
             return Err(format!("Found an already running mailreeve with pid {pid}."));
         }
-        fs::write(&path, format!("{}\n", process::id()))
-            .map_err(|error| format!("pidfile {}: {error}", path.display()))?;
-        Ok(Pidfile(path))
+        let opened = File::options().write(true).create(true).truncate(true).open(&path);
+        let file = opened.map_err(|error| format!("pidfile {}: {error}", path.display()))?;
+        Ok(Pidfile { path, file })
+    }
+
+    fn write(&mut self) -> Result<(), String> {
+        let written = self.file.write_all(format!("{}\n", process::id()).as_bytes());
+        written.map_err(|error| format!("pidfile {}: {error}", self.path.display()))
     }
 }
 
 impl Drop for Pidfile {
     fn drop(&mut self) {
         // It may be in a folder that only root can change; the next start looks whether we live.
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
     }
 }

@@ -68,10 +68,7 @@ impl Reply {
 }
 
 fn printable(character: char) -> u8 {
-    match u8::try_from(character) {
-        Ok(octet @ b' '..=b'~') => octet,
-        _ => b'?',
-    }
+    if matches!(character, ' '..='~') { character as u8 } else { b'?' }
 }
 
 /// A line of commands longer than the bound.

@@ -70,6 +70,8 @@ pub trait Sink {
     fn spoil(&mut self);
     /// The transaction is over, with or without a message.
     fn transaction_ended(&mut self);
+    /// RSET came where there is no transaction.
+    fn reset_without_transaction(&mut self) {}
     /// The caller's turn is over; stop at the next command boundary.
     fn enough(&self) -> bool {
         false

@@ -172,8 +172,7 @@ fn look(what: &What, wire: &mut dyn Wire) -> Result<(), String> {
         }
         What::MailOctets(octets) => {
             let mails = mails(wire.folder());
-            let holds =
-                |mail: &Vec<u8>| mail.windows(octets.len().max(1)).any(|it| it == *octets);
+            let holds = |mail: &Vec<u8>| mail.windows(octets.len().max(1)).any(|it| it == *octets);
             if mails.iter().any(holds) {
                 return Ok(());
             }
@@ -386,5 +385,65 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::pure::Visitor;
+
+    fn script(steps: &str) -> Script {
+        let text = format!("# Why.\n---\n{steps}");
+        Script::parse("a", PathBuf::from("a.txt"), &text).expect("it can be read")
+    }
+
+    fn check(steps: &str, place: &str) {
+        let script = script(steps);
+        let played = Visitor::arrive(&script).and_then(|mut wire| play(&script, &mut wire));
+        let shown = played.map_or_else(|failure| failure.to_string(), |()| String::new());
+        assert!(shown.starts_with(place), "{steps}: {shown}");
+        assert_eq!(shown.is_empty(), place.is_empty(), "{steps}: {shown}");
+    }
+
+    #[test]
+    fn what_does_not_hold_fails_with_its_place() {
+        check("S: 220 *\nC: NOOP\nS: 250 *\nM: <0>\nL: dispatching NOOP\nL! QUIT", "");
+        check("S: 221 *", "tests/dialogues/a.txt:3:");
+        check("S: 220 *\nC: NOOP\nS: 250 2.0.0 ok", "tests/dialogues/a.txt:5:");
+        check("S: 220 *\nS: <closed>", "tests/dialogues/a.txt:4:");
+        check("S: 220 *\nC: QUIT\nS: 221 *\nS: 221 *", "tests/dialogues/a.txt:6:");
+        check("S: 220 *\nC: NOOP", "tests/dialogues/a.txt: at the end");
+        check("S: 220 *\nM: <1>", "tests/dialogues/a.txt:4:");
+        check("S: 220 *\nM: x", "tests/dialogues/a.txt:4:");
+        check("S: 220 *\nM\\ x", "tests/dialogues/a.txt:4:");
+        check("S: 220 *\nL: no such line", "tests/dialogues/a.txt:4:");
+        check("S: 220 *\nL! 220", "tests/dialogues/a.txt:4:");
+        check("S: 220 *\nC: HELP\nS*3 214*", "tests/dialogues/a.txt:5:");
+    }
+
+    #[test]
+    fn recording_keeps_what_holds_and_mends_the_rest() {
+        let script = script(
+            "S: 220 *\nC: EHLO x\nS: 250\nS: <rest>\nC\\*3 NOOP\\r\\n\nS: 250\n# End.\nC: QUIT\nS: x\nS: y",
+        );
+        let mut wire = Visitor::arrive(&script).expect("it connects");
+        let text = record(&script, &mut wire);
+        let expected = [
+            "# Why.",
+            "---",
+            "S: 220 *",
+            "C: EHLO x",
+            "S: 250-mx.example.net Hi *",
+            "S: <rest>",
+            "C\\*3 NOOP\\r\\n",
+            "S: 250 2.0.0 OK",
+            "S*2 250 2.0.0 OK",
+            "# End.",
+            "C: QUIT",
+            "S: 221 2.0.0 mx.example.net closing connection. Have a wonderful day.",
+            "S: <closed>",
+        ];
+        assert_eq!(text, expected);
     }
 }

@@ -5,11 +5,11 @@
 
 use crate::dialogue::play::{Failure, Folder, Said, Wire};
 use crate::dialogue::script::{End, Script};
+use crate::dialogue::spool::MemoryFile;
 use crate::dialogue::zone::Zone;
 use mailreeve::config::Defaults;
 use mailreeve::config::files::{Files, Severity};
 use mailreeve::limits;
-use mailreeve::plugin::content::{Octets, Stored};
 use mailreeve::plugin::log::{Event, Id, Level, Line};
 use mailreeve::plugin::question::{Answer, Ask, Lane, Place, Question};
 use mailreeve::plugin::site::Site;
@@ -18,10 +18,9 @@ use mailreeve::plugin::{Arrival, Moment, Peer};
 use mailreeve::plugins::load::{Strictness, load};
 use mailreeve::smtp::reply;
 use std::cell::Cell;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The connection's number, in replies and logs.
@@ -78,8 +77,7 @@ impl Visitor {
         let folder = Folder::new()?;
         let files = script.config(&folder.path().to_string_lossy());
         let defaults = Defaults { host_name: "mx.example.net".into(), cores: 2 };
-        let (site, problems) =
-            load(&Files::in_memory(files), &defaults, None, Strictness::Start);
+        let (site, problems) = load(&Files::in_memory(files), &defaults, None, Strictness::Start);
         if let Some(error) = problems.iter().find(|it| it.severity == Severity::Error) {
             return Err(Failure::of(&format!("tests/dialogues/{}.txt: {error}", script.name)));
         }
@@ -93,11 +91,7 @@ impl Visitor {
     }
 
     /// Connects to a site, at rest before the greeting.
-    pub(crate) fn connect(
-        site: Arc<Site>,
-        ip: IpAddr,
-        load: Option<f64>,
-    ) -> Visitor {
+    pub(crate) fn connect(site: Arc<Site>, ip: IpAddr, load: Option<f64>) -> Visitor {
         let ip = ip.to_canonical();
         let served = site.chain_for(ip);
         let chain = served.unwrap_or(&site.base);
@@ -136,11 +130,22 @@ impl Visitor {
             (true, true) => {}
             (true, false) => visitor.leave(),
             (false, _) => {
-                visitor.output.extend_from_slice(b"554 5.7.1 Sorry, service not available for you\r\n");
+                visitor
+                    .output
+                    .extend_from_slice(b"554 5.7.1 Sorry, service not available for you\r\n");
                 visitor.parked = Parked::Closed;
             }
         }
         visitor
+    }
+
+    /// Octets come in; all happens for which no time has to pass.
+    pub(crate) fn hear_from_client(&mut self, octets: &[u8]) {
+        if self.parked != Parked::Closed {
+            self.input.drain(..std::mem::take(&mut self.used));
+            self.input.extend_from_slice(octets);
+            self.settle();
+        }
     }
 
     /// Everything said so far, taken.
@@ -156,11 +161,6 @@ impl Visitor {
 
     fn unread(&self) -> &[u8] {
         self.output.get(self.read..).unwrap_or_default()
-    }
-
-    /// The client has nothing more to expect.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.parked == Parked::Closed
     }
 
     /// Lets time run until the visit waits for the client.
@@ -242,10 +242,10 @@ impl Visitor {
 
     /// The hooks of a message, as far as they go without answers.
     fn work(&mut self, mut lane: Lane) -> Parked {
-        let ask = Waiting { zone: &self.zone, took: Cell::new(Duration::ZERO) };
+        let ask = Waiting { zone: &self.zone, now: Cell::new(self.now) };
         let mut on_worker = false;
         loop {
-            let now = moment(self.now + ask.took.get());
+            let now = moment(ask.now.get());
             let place = match lane {
                 Lane::Workers if !on_worker => Place::Worker,
                 lane => Place::Lane(lane, &ask),
@@ -256,8 +256,7 @@ impl Visitor {
                 _ => break,
             }
         }
-        let took = ask.took.get();
-        self.now += took;
+        self.now = ask.now.get();
         // With questions open the visit is home to wait for them, else with a verdict.
         if self.visit.deadline().is_some() { Parked::Answers } else { Parked::Ready }
     }
@@ -266,10 +265,10 @@ impl Visitor {
         let Some(block) = self.visit.take_block() else { return };
         let file = block.file.clone().unwrap_or_else(|| Arc::new(MemoryFile::default()));
         match file.write_at(&block.octets, block.offset) {
-            Ok(()) => self.visit.block_written(file, block.octets),
+            Ok(()) => self.visit.block_written(block.message, file, block.octets),
             Err(error) => {
                 let why = error.to_string();
-                self.visit.spool_failed(&reply::NO_SPACE, &why, &mut self.output);
+                self.visit.spool_failed(block.message, &reply::NO_SPACE, &why, &mut self.output);
             }
         }
     }
@@ -305,7 +304,10 @@ impl Visitor {
             let paid = Duration::from_secs(octets / limits::DATA_RATE_MIN);
             let slowest = since + config.data_timeout + paid;
             self.deadline = slowest.min(self.now + config.data_timeout);
-        } else if progress || self.text.take().is_some() || self.parked != Parked::Input {
+            return;
+        }
+        let text_ended = self.text.take().is_some();
+        if progress || text_ended || self.parked != Parked::Input {
             let longest = limits::SESSION_TIME_MAX.max(self.now);
             self.deadline = longest.min(self.now + config.command_timeout);
         }
@@ -313,7 +315,7 @@ impl Visitor {
 
     fn time_out(&mut self) {
         let patience = self.visit.site().config.data_timeout;
-        let slow = |(since, octets)| octets > 0 && self.now - since > patience;
+        let slow = |(since, octets)| octets > 0 && self.now - since >= patience;
         let reply = if self.text.is_some_and(slow) { &reply::TOO_SLOW } else { &reply::TIMED_OUT };
         self.visit.bye(reply, &mut self.output);
     }
@@ -354,16 +356,15 @@ impl Visitor {
 
 impl Wire for Visitor {
     fn send(&mut self, octets: &[u8]) {
-        if self.parked != Parked::Closed {
-            self.input.drain(..std::mem::take(&mut self.used));
-            self.input.extend_from_slice(octets);
-            self.settle();
-        }
+        self.hear_from_client(octets);
     }
 
     fn end(&mut self, end: End) {
         self.ended = true;
         self.deaf = end != End::Shutdown;
+        if self.deaf {
+            (self.output, self.read) = (Vec::new(), 0);
+        }
         match end {
             End::Reset => self.leave(),
             End::Close | End::Shutdown => self.settle(),
@@ -425,18 +426,22 @@ impl Wire for Visitor {
     }
 }
 
-/// Answers for hooks that may block: a wait is added up.
+/// Answers for hooks that may block: there a wait moves the clock.
 struct Waiting<'a> {
     zone: &'a Zone,
-    took: Cell<Duration>,
+    now: Cell<Duration>,
 }
 
 impl Ask for Waiting<'_> {
-    fn ask(&self, questions: &[Question]) -> Vec<Arc<Answer>> {
-        let answers: Vec<_> = questions.iter().map(|it| answer(self.zone, it)).collect();
-        let longest = answers.iter().map(|(_, took)| *took).max().unwrap_or_default();
-        self.took.set(self.took.get() + longest);
-        answers.into_iter().map(|(answer, _)| Arc::new(answer)).collect()
+    fn ask(&self, questions: &[Question], deadline: Duration) -> Vec<Arc<Answer>> {
+        let asked = self.now.get();
+        let answer_in_time = |question: &Question| {
+            let (answer, took) = answer(self.zone, question);
+            let answer = if asked + took > deadline { Answer::TempFail } else { answer };
+            self.now.set(self.now.get().max((asked + took).min(deadline)));
+            Arc::new(answer)
+        };
+        questions.iter().map(answer_in_time).collect()
     }
 }
 
@@ -458,44 +463,5 @@ fn moment(now: Duration) -> Moment {
 }
 
 fn surroundings(site: &Arc<Site>, now: Duration) -> Surroundings<'_> {
-    Surroundings {
-        now: moment(now),
-        site,
-        verbosity: site.loglevel,
-        stopwatch: || Duration::ZERO,
-    }
-}
-
-/// A spool file in memory.
-#[derive(Default)]
-struct MemoryFile(Mutex<Vec<u8>>);
-
-impl Stored for MemoryFile {
-    fn write_at(&self, octets: &[u8], offset: u64) -> io::Result<()> {
-        let mut file = self.0.lock().map_err(|_| io::Error::other("poisoned"))?;
-        let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        if file.len() != offset {
-            return Err(io::Error::other("blocks come in order and without gaps"));
-        }
-        file.extend_from_slice(octets);
-        Ok(())
-    }
-
-    fn view(&self, len: u64) -> io::Result<Box<dyn Octets>> {
-        let file = self.0.lock().map_err(|_| io::Error::other("poisoned"))?;
-        if file.len() as u64 != len {
-            return Err(io::Error::other("not everything was written"));
-        }
-        Ok(Box::new(MemoryView(file.clone())))
-    }
-}
-
-struct MemoryView(Vec<u8>);
-
-impl Octets for MemoryView {
-    fn octets(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn passed(&self, _upto: usize) {}
+    Surroundings { now: moment(now), site, verbosity: site.loglevel, stopwatch: || Duration::ZERO }
 }

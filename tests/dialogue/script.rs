@@ -4,7 +4,7 @@
 //! transcript that is not played proves nothing.
 
 use crate::dialogue::zone::Zone;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -181,7 +181,9 @@ impl Script {
             _ if self.pure.is_some() => Some("marked pure"),
             _ if !self.zone.is_empty() => Some("answers from DNS"),
             _ if self.load.is_some() => Some("a load average"),
-            _ if self.peer.is_some_and(|ip| !ip.is_loopback()) => Some("a client elsewhere"),
+            _ if self.peer.is_some_and(|ip| ip != Ipv4Addr::LOCALHOST) => {
+                Some("a client elsewhere")
+            }
             _ if waits.sum::<Duration>() > LONGEST => Some("long waits"),
             _ => None,
         }
@@ -329,8 +331,9 @@ mod tests {
 
     #[test]
     fn a_script_has_a_reason_and_defaults() {
-        let script = parse("# Why.\nplugin: relay\nfile rcpthosts: a\nfile rcpthosts: b\n---\nC: x\n")
-            .expect("it is right");
+        let script =
+            parse("# Why.\nplugin: relay\nfile rcpthosts: a\nfile rcpthosts: b\n---\nC: x\n")
+                .expect("it is right");
         assert_eq!(script.plugins, ["relay", "rcpt_ok", "queue/maildir"]);
         let config = script.config("/tmp/x");
         let of = |name: &str| config.iter().find(|(known, _)| known == name).expect(name).1.clone();
@@ -359,6 +362,7 @@ mod tests {
             ("", "+ 3s\n+ 1ms", false),
             ("peer: 127.0.0.1\n", "C: x", true),
             ("peer: 192.0.2.1\n", "C: x", false),
+            ("peer: ::1\n", "C: x", false),
             ("load: 9\n", "C: x", false),
             ("pure: so\n", "C: x", false),
             ("dns: a.example A 192.0.2.1\n", "C: x", false),

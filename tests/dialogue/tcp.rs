@@ -128,7 +128,8 @@ impl Drop for Daemon {
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-    made.and_then(|()| fs::write(path, text)).map_err(|error| format!("{}: {error}", path.display()))
+    made.and_then(|()| fs::write(path, text))
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// A client of a daemon.

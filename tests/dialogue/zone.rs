@@ -25,8 +25,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 enum Data {
     Record(Record),
-    NxDomain,
-    NoData,
+    NoName,
+    NoRecord,
     Failure,
     Timeout,
 }
@@ -54,8 +54,8 @@ impl Zone {
             other => return Err(format!("{other} is no type")),
         };
         let data = match data {
-            "NXDOMAIN" => Data::NxDomain,
-            "NODATA" => Data::NoData,
+            "NXDOMAIN" => Data::NoName,
+            "NODATA" => Data::NoRecord,
             "SERVFAIL" => Data::Failure,
             "TIMEOUT" => Data::Timeout,
             text => Data::Record(record(kind, text)?),
@@ -81,8 +81,8 @@ impl Zone {
         for entry in of_kind {
             match &entry.data {
                 Data::Record(record) => records.push(record.clone()),
-                Data::NxDomain => return (Answer::NxDomain, Duration::ZERO),
-                Data::NoData => return (Answer::NoData, Duration::ZERO),
+                Data::NoName => return (Answer::NxDomain, Duration::ZERO),
+                Data::NoRecord => return (Answer::NoData, Duration::ZERO),
                 Data::Failure => return (Answer::TempFail, Duration::ZERO),
                 Data::Timeout => return (Answer::TempFail, TIMEOUT),
             }

@@ -4,7 +4,9 @@
 //! that has gone blind fails here, and not years later in a review.
 
 use super::source::Source;
-use super::{banned, dialogues, layering, packages, plugin_header, purity, shape, strangers};
+use super::{
+    banned, dialogues, layering, lookups, packages, plugin_header, purity, shape, strangers,
+};
 
 /// Runs rows of (path, text, complaints' starts).
 fn check(rule: fn(&Source) -> Vec<String>, rows: &[(&str, &str, &[&str])]) {
@@ -172,6 +174,29 @@ fn headers() {
                     "plugins/queue/maildir.rs:1: the header lacks a line `//! Karma:",
                 ],
             ),
+        ],
+    );
+}
+
+#[test]
+fn lookups_without_question_marks() {
+    let complaint: &[&str] = &["plugins/a.rs:1: a lookup without `?`"];
+    check(
+        lookups,
+        &[
+            ("plugins/a.rs", "let a = cx.dns(name(x))?;", &[]),
+            ("plugins/a.rs", "let a = cx\n    .dns_all(names.map(|n| q(n)))?;", &[]),
+            ("plugins/a.rs", "let (a, b) = (cx.dns(x), cx.dns(y));\nlet (a, b) = (a?, b?);", &[]),
+            ("plugins/a.rs", "names.map(|n| cx.dns(n)).collect::<Result<Vec<_>, _>>()?", &[]),
+            ("plugins/a.rs", "let quiet = cx.quiet(self.wait);\nquiet?;", &[]),
+            ("plugins/a.rs", "cx.dns(x).map(|a| a.records().len())?", &[]),
+            ("plugins/a.rs", "if let Ok(a) = cx.dns(x) {}", complaint),
+            ("plugins/a.rs", "let Ok(a) = cx.dns(x) else { return };", complaint),
+            ("plugins/a.rs", "let a = cx.dns(x).ok();", complaint),
+            ("plugins/a.rs", "let a = cx.stored(x, y).unwrap_or(None);", complaint),
+            ("plugins/a.rs", "let _ = cx.lane(Lane::Writers);", complaint),
+            ("plugins/a.rs", "#[cfg(test)]\nmod tests { fn a() { cx.dns(x).ok(); } }", &[]),
+            ("server/a.rs", "let a = cx.dns(x).ok();", &[]),
         ],
     );
 }

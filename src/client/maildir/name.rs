@@ -12,11 +12,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// append to it.
 const HOST_MAX: usize = 100;
 
+/// The time since 1970, which Maildir names begin with.
+#[expect(clippy::disallowed_methods, reason = "the name of a delivery is made of its time")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+}
+
 /// A name that no other delivery has had or will have.
 pub(super) fn unique(host: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     static RANDOM: OnceLock<u64> = OnceLock::new();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let now = now();
     let pid = std::process::id();
     // Uniqueness needs no secret, and a link never replaces a file: where the kernel has no
     // random numbers the clock's nanoseconds do.

@@ -13,6 +13,7 @@ pub(super) struct Desk<'a> {
     pub(super) log: &'a mut Vec<Event>,
     pub(super) intake: &'a mut Option<Box<Intake>>,
     pub(super) ended: &'a mut bool,
+    pub(super) idle_reset: &'a mut bool,
     pub(super) id: Id,
     pub(super) verbosity: Level,
 }
@@ -64,6 +65,10 @@ impl Sink for Desk<'_> {
 
     fn transaction_ended(&mut self) {
         *self.ended = true;
+    }
+
+    fn reset_without_transaction(&mut self) {
+        *self.idle_reset = true;
     }
 
     fn enough(&self) -> bool {

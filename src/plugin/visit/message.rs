@@ -32,7 +32,7 @@ impl Visit {
         match hook {
             Hook::Headers => self.open_message().err(),
             Hook::Message => self.add_trace(now).err(),
-            Hook::Queue => self.discarded(),
+            Hook::Queue => self.discarded(now),
             _ => None,
         }
     }
@@ -101,7 +101,7 @@ impl Visit {
     }
 
     /// A message that a plugin threw away, or that nobody is left to get, is accepted here.
-    fn discarded(&mut self) -> Option<Verdict> {
+    fn discarded(&mut self, now: Moment) -> Option<Verdict> {
         let nobody =
             self.session.transaction().is_none_or(|transaction| transaction.recipients.is_empty());
         let why = match &self.mail_facts.discard {
@@ -110,6 +110,9 @@ impl Visit {
             None => return None,
         };
         self.line(Level::Notice, format!("message discarded: {why}"));
+        let chain = Arc::clone(&self.chain);
+        let queued = Queued { plugin: "discarded", text: "Queued!" };
+        observe(&chain, self, Observed::Queued(queued), now);
         Some(Verdict::Ok(Some("Queued!".into())))
     }
 

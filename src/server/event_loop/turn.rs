@@ -43,10 +43,10 @@ impl EventLoop {
             Waiting::Answers => self.listen(&mut slot),
             Waiting::Turn | Waiting::Input => self.go_on(&mut slot),
         };
-        self.end_turn(slot, end);
+        self.end_turn(slot, &end);
     }
 
-    fn end_turn(&mut self, mut slot: Box<Slot>, end: End) {
+    fn end_turn(&mut self, mut slot: Box<Slot>, end: &End) {
         if matches!(end, End::Close) || (slot.gone && slot.visit.is_some()) {
             return self.close(slot);
         }
@@ -80,7 +80,7 @@ impl EventLoop {
             }
             Waiting::Input | Waiting::Turn => self.timed_out(&mut slot),
         };
-        self.end_turn(slot, end);
+        self.end_turn(slot, &end);
     }
 
     fn timed_out(&mut self, slot: &mut Slot) -> End {
@@ -142,31 +142,13 @@ impl EventLoop {
             }
             let progress = slot.out.len() != before || was_receiving != visit.is_receiving();
             match want {
-                Want::Input => {
-                    self.note_progress(slot, visit, progress);
-                    if slot.is_stuffed() || slot.gone {
-                        return self.wait_for(slot, Waiting::Input);
+                Want::Input => match self.take_input(slot, visit, buffer, (progress, read)) {
+                    Ok(count) => {
+                        read += count;
+                        fresh = Some(count);
                     }
-                    if !slot.readable {
-                        return self.wait_for(slot, Waiting::Input);
-                    }
-                    if read >= limits::TURN_OCTETS {
-                        return self.wait_again(slot);
-                    }
-                    // What could not be taken would have to be kept beside the full blocks.
-                    let most = visit.appetite().clamp(4_096, buffer.len());
-                    match self.read(slot, buffer.get_mut(..most).unwrap_or_default()) {
-                        Taken::Octets(count) => {
-                            read += count;
-                            if let Some((_, octets)) = &mut slot.text {
-                                *octets += count as u64;
-                            }
-                            fresh = Some(count);
-                        }
-                        Taken::Nothing => return self.wait_for(slot, Waiting::Input),
-                        Taken::End => return Next::Stay(End::Close),
-                    }
-                }
+                    Err(next) => return next,
+                },
                 Want::Turn => {
                     self.note_progress(slot, visit, true);
                     slot.flush();
@@ -201,6 +183,35 @@ impl EventLoop {
         }
     }
 
+    /// Reads what the client sent, or says why not.
+    fn take_input(
+        &mut self,
+        slot: &mut Slot,
+        visit: &Visit,
+        buffer: &mut [u8],
+        (progress, read): (bool, usize),
+    ) -> Result<usize, Next> {
+        self.note_progress(slot, visit, progress);
+        if slot.is_stuffed() || slot.gone || !slot.readable {
+            return Err(self.wait_for(slot, Waiting::Input));
+        }
+        if read >= limits::TURN_OCTETS {
+            return Err(self.wait_again(slot));
+        }
+        // What could not be taken would have to be kept beside the full blocks.
+        let most = visit.appetite().clamp(4_096, buffer.len());
+        match self.read(slot, buffer.get_mut(..most).unwrap_or_default()) {
+            Taken::Octets(count) => {
+                if let Some((_, octets)) = &mut slot.text {
+                    *octets += count as u64;
+                }
+                Ok(count)
+            }
+            Taken::Nothing => Err(self.wait_for(slot, Waiting::Input)),
+            Taken::End => Err(Next::Stay(End::Close)),
+        }
+    }
+
     fn wait_for(&mut self, slot: &mut Slot, waiting: Waiting) -> Next {
         slot.waiting = waiting;
         Next::Stay(End::Keep)
@@ -220,7 +231,11 @@ impl EventLoop {
             let (since, octets) = *slot.text.get_or_insert((now, 0));
             let paid = Duration::from_secs(octets / limits::DATA_RATE_MIN);
             slot.deadline = (now + config.data_timeout).min(since + config.data_timeout + paid);
-        } else if progress || slot.text.take().is_some() || slot.waiting != Waiting::Input {
+            return;
+        }
+        // Always taken: what is left of a message would give the next timeout the wrong words.
+        let text_ended = slot.text.take().is_some();
+        if progress || text_ended || slot.waiting != Waiting::Input {
             let patience = config.command_timeout;
             let patience =
                 if self.is_stressed() { patience.min(limits::STRESS_TIMEOUT) } else { patience };

@@ -102,6 +102,7 @@ pub(super) fn dropped(lines: u64) -> String {
 }
 
 /// Writes everything; says how much was written before an error.
+#[expect(clippy::disallowed_methods, reason = "the log's own thread waits for its own reader")]
 fn write_all(target: &mut dyn Write, bytes: &[u8], full: WhenFull) -> (usize, io::Result<()>) {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {

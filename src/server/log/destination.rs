@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::plugin::log::{Facility, Id, Level, SyslogOutput, foreign};
@@ -28,11 +28,31 @@ pub enum Destination {
     Capture(Arc<Mutex<Vec<String>>>),
 }
 
+impl Destination {
+    /// Sees whether it can be used, while there is still somebody to be told.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn check(&self) -> io::Result<()> {
+        match self {
+            Self::File(path) => open_file(path).map(drop),
+            Self::Stderr | Self::Syslog | Self::Capture(_) => Ok(()),
+        }
+    }
+}
+
 /// The daemon's own log, open.
 pub(super) struct Main {
     target: Target,
     batch: Batch,
     date: (i64, String),
+}
+
+/// Errors name the path.
+fn open_file(path: &Path) -> io::Result<File> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    file::open(path).map_err(named)
 }
 
 enum Target {
@@ -47,7 +67,7 @@ impl Main {
     pub(super) fn open(destination: Destination) -> io::Result<Self> {
         let target = match destination {
             Destination::Stderr => Target::Stream(Box::new(io::stderr())),
-            Destination::File(path) => Target::File { file: file::open(&path)?, path },
+            Destination::File(path) => Target::File { file: open_file(&path)?, path },
             Destination::Syslog => Target::Syslog(SyslogSink::new(SyslogOutput {
                 max: Level::Debug,
                 priority: None,

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use crate::server::clock;
+use std::time::Duration;
 
 use crate::plugin::log::{Id, Level, PipeOutput};
 
@@ -31,7 +32,7 @@ pub(super) struct PipeSink {
     head: Head,
     batch: Batch,
     running: Option<(Child, ChildStdin)>,
-    started: Option<Instant>,
+    started: Option<Duration>,
     leaving: Vec<Child>,
     seen: BTreeSet<Id>,
     failed: bool,
@@ -144,12 +145,12 @@ impl PipeSink {
     }
 
     fn may_start(&self) -> bool {
-        self.started.is_none_or(|started| started.elapsed() >= START_INTERVAL)
+        self.started.is_none_or(|started| clock::monotonic().saturating_sub(started) >= START_INTERVAL)
     }
 
     fn write(&mut self, now: &Moment) -> io::Result<()> {
         if self.running.is_none() {
-            self.started = Some(Instant::now());
+            self.started = Some(clock::monotonic());
             match start(&stamp::expand(&self.settings.command, now, "parent")) {
                 Ok(running) => self.running = Some(running),
                 Err(e) => {
@@ -212,8 +213,8 @@ mod tests {
     }
 
     /// A start that stays less than a second ago for as long as the test runs.
-    fn just_now() -> Instant {
-        Instant::now() + Duration::from_secs(3_600)
+    fn just_now() -> Duration {
+        clock::monotonic() + Duration::from_secs(3_600)
     }
 
     /// Waits until the command has ended.

@@ -4,7 +4,6 @@
 //! each plugin has a level of its own.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::plugin::log::{Event, Level, Line, Output, foreign, push_printable};
 use crate::sys::time;
@@ -199,8 +198,7 @@ fn open(output: &Output, host: &Arc<str>) -> Sink {
 }
 
 fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(crate::server::clock::unix().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The name of this machine as the kernel knows it.

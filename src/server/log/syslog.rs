@@ -6,7 +6,8 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use crate::server::clock;
+use std::time::Duration;
 
 use crate::plugin::log::{Id, Level, SyslogOutput};
 
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct SyslogSink {
     settings: SyslogOutput,
     socket: Option<UnixDatagram>,
-    failed: Option<Instant>,
+    failed: Option<Duration>,
     lost: u64,
     datagram: Vec<u8>,
     stamp: (i64, String),
@@ -40,7 +41,7 @@ impl SyslogSink {
         if level > self.settings.max {
             return;
         }
-        if self.failed.is_some_and(|failed| failed.elapsed() < PATIENCE) {
+        if self.failed.is_some_and(|failed| clock::monotonic().saturating_sub(failed) < PATIENCE) {
             self.lost += 1;
             return;
         }
@@ -83,7 +84,7 @@ impl SyslogSink {
             }
             Err(e) => {
                 self.socket = None;
-                self.failed = Some(Instant::now());
+                self.failed = Some(clock::monotonic());
                 Err(e)
             }
         }

@@ -29,6 +29,9 @@ impl Session {
             Command::Data => self.check_data(env, sink),
             Command::Bdat { size, last } => self.check_bdat(size, last, env, sink),
             Command::Rset => {
+                if self.transaction.is_none() {
+                    sink.reset_without_transaction();
+                }
                 self.end_transaction(sink);
                 sink.send(&reply::RESET_OK);
             }

@@ -1,0 +1,335 @@
+//! The resolver, without its sockets: questions, datagrams and the time go in, datagrams and answers
+//! come out.
+//!
+//! Whoever drives it does what [`Resolver::next`] says, tells what came in, and calls
+//! [`Resolver::expire`] when [`Resolver::deadline`] has passed. So all that a hostile or broken server
+//! can do is tested in a loop without a network and without waiting.
+//!
+//! A reply counts only if it comes from the server asked, to the socket it was asked from, with the
+//! number and the very question, upper and lower case included (RFC 5452). What it says of other names
+//! is never looked at. A server that fails makes room for the next one; what nobody could answer is
+//! [`Answer::TempFail`], never "there is none".
+
+mod flight;
+mod local;
+mod servers;
+mod sockets;
+mod steps;
+mod streams;
+mod zones;
+
+use crate::dns::cache::{self, Cache};
+use crate::dns::wire::WireName;
+use crate::dns::{Answer, Question};
+use flight::{Flight, Flights, Stream};
+use local::Local;
+use servers::{SERVERS_MAX, Server};
+use sockets::Sockets;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use streams::Streams;
+use zones::Zones;
+
+/// Questions in flight at most; one more gets [`Answer::TempFail`] at once.
+pub const IN_FLIGHT_MAX: usize = 32_768;
+
+/// How long a question may take in all.
+pub const QUESTION_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// How long one server has to answer.
+pub const TRY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// UDP sockets at most.
+pub const SOCKETS_MAX: u16 = sockets::SOCKETS_MAX;
+
+/// TCP connections at most.
+pub const STREAMS_MAX: u16 = streams::STREAMS_MAX;
+
+/// Whom to ask, and what need not be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Recursive servers in the order of preference; the first eight are used.
+    pub servers: Vec<SocketAddr>,
+    /// The text of a hosts file.
+    pub hosts: String,
+}
+
+/// A source of numbers that nobody can guess.
+pub trait Random: Send {
+    /// A number; None if the source has failed, and then nothing is asked.
+    fn u64(&mut self) -> Option<u64>;
+}
+
+/// Something that has to be done for the resolver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a UDP socket on this port, or on any other if that one is taken, and connect it.
+    OpenUdp {
+        /// Names the socket from now on.
+        key: u16,
+        /// Where it leads.
+        server: SocketAddr,
+        /// Its own port.
+        port: u16,
+    },
+    /// Close it.
+    CloseUdp {
+        /// Which.
+        key: u16,
+    },
+    /// Send a datagram.
+    Send {
+        /// From this socket.
+        key: u16,
+        /// Where the socket leads.
+        to: SocketAddr,
+        /// The datagram.
+        bytes: Vec<u8>,
+    },
+    /// Connect by TCP and send; then hand over what comes.
+    TcpConnect {
+        /// Names the connection from now on.
+        key: u16,
+        /// Where to.
+        to: SocketAddr,
+        /// What to send, its length in front.
+        bytes: Vec<u8>,
+    },
+    /// Close the connection.
+    TcpClose {
+        /// Which.
+        key: u16,
+    },
+    /// A question is answered.
+    Answer {
+        /// Who asked.
+        asker: u64,
+        /// What.
+        question: Arc<Question>,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A line for the log.
+    Log(Weight, String),
+}
+
+/// How important a line for the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Things work.
+    Notice,
+    /// Somebody should look.
+    Warning,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Questions by TCP.
+    pub streams: u64,
+    /// Replies that fit no question.
+    pub forged: u64,
+    /// Questions answered from the cache.
+    pub cached: u64,
+    /// Questions refused because too many were in flight.
+    pub refused: u64,
+}
+
+/// The resolver.
+pub struct Resolver {
+    servers: Vec<Server>,
+    settings: Settings,
+    local: Local,
+    zones: Zones,
+    cache: Cache,
+    flights: Flights,
+    sockets: Sockets,
+    streams: Streams,
+    random: Box<dyn Random>,
+    out: VecDeque<Output>,
+    counts: Counts,
+    /// When a server last answered anything.
+    heard: Duration,
+    /// The count of forged replies that is worth the next line in the log.
+    forged_said: u64,
+    full_said: bool,
+}
+
+impl Resolver {
+    /// A resolver with an empty cache.
+    pub fn new(settings: Settings, random: Box<dyn Random>) -> Resolver {
+        let mut resolver = Resolver {
+            servers: Vec::new(),
+            settings: Settings::default(),
+            local: Local::default(),
+            zones: Zones::default(),
+            cache: Cache::new(cache::ENTRIES_MAX, cache::OCTETS_MAX),
+            flights: Flights::default(),
+            sockets: Sockets::default(),
+            streams: Streams::default(),
+            random,
+            out: VecDeque::new(),
+            counts: Counts::default(),
+            heard: Duration::ZERO,
+            forged_said: 1,
+            full_said: false,
+        };
+        resolver.configure(settings, Duration::ZERO);
+        resolver
+    }
+
+    /// Goes over to other settings. Questions in flight are asked anew if the servers have changed;
+    /// the cache stays.
+    pub fn configure(&mut self, settings: Settings, now: Duration) {
+        if settings.hosts != self.settings.hosts {
+            self.local = Local::new(&settings.hosts);
+        }
+        if settings.servers != self.settings.servers {
+            let flights = self.flights.all();
+            for place in &flights {
+                self.withdraw(*place);
+            }
+            let servers = settings.servers.iter().take(SERVERS_MAX);
+            self.servers = servers.copied().map(Server::new).collect();
+            self.sockets = Sockets::new(self.servers.len());
+            for place in flights {
+                self.begin(place, now);
+            }
+        }
+        self.settings = settings;
+    }
+
+    /// Asks. The answer comes at once if it is known, else as [`Output::Answer`].
+    pub fn ask(&mut self, asker: u64, question: &Question, now: Duration) -> Option<Answer> {
+        if let Some(answer) = self.local.find(question) {
+            return Some(answer);
+        }
+        if let Some(answer) = self.cache.find(question, now) {
+            self.counts.cached += 1;
+            return Some(answer);
+        }
+        if self.zones.of(&question.name).is_some_and(|zone| self.zones.rests(zone, now)) {
+            return Some(Answer::TempFail);
+        }
+        if let Some(place) = self.flights.find(question) {
+            self.flights.join(place, asker);
+            return None;
+        }
+        // What cannot be written as a name cannot exist.
+        let Some(name) = WireName::new(&question.name) else { return Some(Answer::NxDomain) };
+        if self.flights.len() >= IN_FLIGHT_MAX {
+            self.refuse();
+            return Some(Answer::TempFail);
+        }
+        let place = self.flights.add(Flight {
+            question: Arc::new(question.clone()),
+            name,
+            aliases: 0,
+            ttl: u32::MAX,
+            askers: Vec::new(),
+            started: now,
+            deadline: now + QUESTION_TIME_MAX,
+            timer: now,
+            tries: Vec::new(),
+            made: Vec::new(),
+            server: 0,
+            sent: now,
+            stream: Stream::None,
+            serial: 0,
+        });
+        self.flights.join(place, asker);
+        self.begin(place, now);
+        None
+    }
+
+    /// Somebody does not wait any more. What is asked already is not asked again, but an answer that
+    /// still comes goes into the cache.
+    pub fn cancel(&mut self, asker: u64) {
+        self.flights.leave(asker);
+    }
+
+    /// Tells which zones are lists, to be left alone for some minutes after three questions in a row
+    /// came to nothing.
+    pub fn watch_zones<'a>(&mut self, zones: impl IntoIterator<Item = &'a str>) {
+        self.zones.watch(zones);
+    }
+
+    /// A question below a watched zone came to nothing. The resolver sees to its own questions; this
+    /// is for who learns of failures otherwise.
+    pub fn zone_timed_out(&mut self, zone: &str, now: Duration) {
+        if self.zones.failed(zone, now) {
+            let text = format!("{zone} does not answer: not asked for five minutes");
+            self.log(Weight::Warning, text);
+        }
+    }
+
+    /// Leaves a watched zone alone for some minutes, because of what it answers: said once.
+    pub fn bench(&mut self, zone: &str, why: &str, now: Duration) {
+        if self.zones.bench(zone, now) {
+            let text = format!("{zone}: {why}: not asked for five minutes");
+            self.log(Weight::Warning, text);
+        }
+    }
+
+    /// Whether a zone is left alone at the moment.
+    pub fn is_benched(&self, zone: &str, now: Duration) -> bool {
+        self.zones.rests(zone, now)
+    }
+
+    /// Does what is due.
+    pub fn expire(&mut self, now: Duration) {
+        while let Some(place) = self.flights.expired(now) {
+            self.due(place, now);
+        }
+    }
+
+    /// When [`Resolver::expire`] has to be called next; None while nothing is in flight.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.flights.deadline()
+    }
+
+    /// The next thing to do for the resolver. To be asked until there is none, after each call.
+    pub fn next(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Questions in flight.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Open UDP sockets.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    fn refuse(&mut self) {
+        self.counts.refused += 1;
+        if !self.full_said {
+            self.full_said = true;
+            self.log(Weight::Warning, format!("{IN_FLIGHT_MAX} DNS questions in flight: no more"));
+        }
+    }
+
+    fn log(&mut self, weight: Weight, text: String) {
+        self.out.push_back(Output::Log(weight, text));
+    }
+
+    fn log_if(&mut self, weight: Weight, text: Option<String>) {
+        if let Some(text) = text {
+            self.log(weight, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

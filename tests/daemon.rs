@@ -1,0 +1,24 @@
+//! The daemon as a process: the real binary with a config folder of its own, and clients.
+//!
+//! What a dialogue cannot show is here: several clients at a time, signals, full disks, exhausted
+//! descriptors, a log that nobody reads, `kill -9`. Tests wait for events (a reply, a log line, the
+//! end of a process) and never for a time to pass; where the system has no event to wait for they
+//! look again until a deadline that is far away. `MAILREEVE_FULL=1` makes the long ones longer.
+
+mod client;
+mod house;
+mod system;
+
+mod big;
+mod commands;
+mod crash;
+mod detached;
+mod event_loop;
+mod hostile;
+mod limits;
+mod log;
+mod memory;
+mod peers;
+mod reload;
+mod signals;
+mod spool;

@@ -1,0 +1,141 @@
+//! A client that does what a test says, right or wrong.
+
+use crate::daemon::system::PATIENCE;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// A connection to a daemon.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    input: Vec<u8>,
+}
+
+impl Client {
+    /// Connects and says nothing.
+    pub(crate) fn connect(address: SocketAddr) -> Client {
+        Client::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, input: Vec::new() }
+    }
+
+    /// Reads the greeting and says EHLO.
+    pub(crate) fn hello(&mut self) {
+        let greeting = self.reply();
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        self.expect("EHLO client.example", "250");
+    }
+
+    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.stream.write_all(octets.as_ref()).unwrap();
+    }
+
+    /// Sends where the server may be gone already.
+    pub(crate) fn try_send(&mut self, octets: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(octets.as_ref()).is_ok()
+    }
+
+    /// The next line without its CR LF; none where the connection has ended.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.input.windows(2).position(|pair| pair == b"\r\n") {
+                let line: Vec<u8> = self.input.drain(..end + 2).take(end).collect();
+                return Some(String::from_utf8(line).unwrap());
+            }
+            let mut buffer = [0; 16 * 1_024];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => self.input.extend(&buffer[..count]),
+                Err(error) => {
+                    let silent = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+                    assert!(!silent.contains(&error.kind()), "no reply");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The last line of the next reply; none where the connection has ended.
+    pub(crate) fn try_reply(&mut self) -> Option<String> {
+        loop {
+            let line = self.line()?;
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Some(line);
+            }
+        }
+    }
+
+    pub(crate) fn reply(&mut self) -> String {
+        self.try_reply().expect("a reply, not the end of the connection")
+    }
+
+    /// Says a command; the reply has to begin so.
+    pub(crate) fn expect(&mut self, command: &str, reply: &str) -> String {
+        self.send(format!("{command}\r\n"));
+        let said = self.reply();
+        assert!(said.starts_with(reply), "{command:?} was answered {said:?}, not {reply:?}");
+        said
+    }
+
+    /// MAIL and one RCPT that is accepted.
+    pub(crate) fn envelope(&mut self) {
+        self.expect("MAIL FROM:<a@example.org>", "250");
+        self.expect("RCPT TO:<b@example.com>", "250");
+    }
+
+    /// All up to the 354.
+    pub(crate) fn data(&mut self) {
+        self.envelope();
+        self.expect("DATA", "354");
+    }
+
+    /// A whole mail. The text has CR LF line ends, and dots as they are to be received.
+    pub(crate) fn deliver(&mut self, text: &[u8]) -> String {
+        self.data();
+        self.send(stuffed(text));
+        self.reply()
+    }
+
+    /// Nothing more is said, and the connection is closed by the server.
+    pub(crate) fn ended(&mut self) {
+        assert_eq!(self.line(), None);
+    }
+
+    pub(crate) fn shutdown(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Closes with a reset.
+    pub(crate) fn reset(self) {
+        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.stream, sockopt::Linger, &at_once).unwrap();
+    }
+}
+
+/// A text as it is sent: dots doubled at the start of lines, and the end.
+pub(crate) fn stuffed(text: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(text.len() + 1_024);
+    for line in text.split_inclusive(|octet| *octet == b'\n') {
+        if line.starts_with(b".") {
+            wire.push(b'.');
+        }
+        wire.extend(line);
+    }
+    wire.extend(b".\r\n");
+    wire
+}
+
+/// A text as it is kept: LF line ends.
+pub(crate) fn kept(text: &[u8]) -> Vec<u8> {
+    text.iter().copied().filter(|octet| *octet != b'\r').collect()
+}
+
+/// A small mail with this subject.
+pub(crate) fn small(subject: &str) -> Vec<u8> {
+    format!("From: a@example.org\r\nSubject: {subject}\r\n\r\nA few words.\r\n").into_bytes()
+}

@@ -1,0 +1,196 @@
+//! Many clients: how many are served, what the others are told, and what it costs.
+
+use crate::daemon::client::{Client, small};
+use crate::daemon::house::{BINARY, Daemon, House};
+use crate::daemon::system::{is_inside_netns, skip, ticks};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket,
+};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::time::Duration;
+
+/// Full is full, but nobody is left in silence, and a place that gets free is used.
+#[test]
+fn above_the_total_a_client_is_told_at_once() {
+    let house = House::new();
+    house.set("concurrency", "3");
+    let daemon = house.start();
+    let mut clients = vec![daemon.client(), daemon.client(), daemon.client()];
+    for _ in 0..2 {
+        let mut surplus = Client::connect(daemon.address());
+        assert_eq!(surplus.reply(), "421 4.7.0 Too many connections, try again later");
+        surplus.ended();
+    }
+    let mut leaving = clients.pop().unwrap();
+    leaving.expect("QUIT", "221");
+    leaving.ended();
+    // Its place is free before it sees the end of the connection.
+    let mut next = daemon.client();
+    assert!(next.deliver(&small("next")).starts_with("250"));
+    assert_eq!(daemon.log.count("Too many connections: 3 >= 3, refused 127.0.0.1"), 2);
+    daemon.stop();
+}
+
+/// Webmail and cron jobs come from loopback in any number.
+#[test]
+fn loopback_has_no_limit_of_its_own() {
+    let house = House::new();
+    house.set("concurrency_per_ip", "2");
+    let daemon = house.start();
+    let mut clients: Vec<Client> = (0..8).map(|_| daemon.client()).collect();
+    assert!(clients[7].deliver(&small("eighth")).starts_with("250"));
+    daemon.stop();
+}
+
+/// A connection that comes from this address.
+fn from(source: &str, to: SocketAddr) -> Client {
+    let source: IpAddr = source.parse().unwrap();
+    let family = if to.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).unwrap();
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    Client::over(TcpStream::from(fd))
+}
+
+/// One broken or evil host must not take all places. IPv6 hosts own a /64, so that is what counts; a
+/// relay client and the list of plugins make their own rules.
+#[test]
+fn one_address_has_its_share() {
+    if !is_inside_netns("limits::one_address_has_its_share") {
+        return;
+    }
+    for plugins in ["rcpt_ok\nqueue/discard", "hosts_allow\nrcpt_ok\nqueue/discard"] {
+        let house = House::new();
+        house.set("listen", "0.0.0.0:0\n[::]:0");
+        house.set("plugins", plugins);
+        house.set("concurrency_per_ip", "2");
+        house.set("relayclients", "203.0.113.");
+        let daemon = house.start();
+        let [four, six] = daemon.addresses[..] else { panic!("two listeners") };
+        let four = SocketAddr::new("192.0.2.200".parse().unwrap(), four.port());
+        let six = SocketAddr::new("2001:db8:ffff::1".parse().unwrap(), six.port());
+        let rows = [
+            (four, ["198.51.100.1"; 3], true),
+            (four, ["198.51.100.2"; 3], true),
+            (four, ["203.0.113.1"; 3], false),
+            (four, ["127.0.0.2"; 3], false),
+            (four, ["198.51.100.3", "198.51.100.4", "198.51.100.5"], false),
+            (six, ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::1"], true),
+            (six, ["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:3::1"], false),
+        ];
+        let mut guests = Vec::new();
+        for (to, sources, is_too_much) in rows {
+            let mut clients = sources.map(|source| from(source, to));
+            let replies = clients.each_mut().map(Client::reply);
+            assert!(replies[0].starts_with("220 ") && replies[1].starts_with("220 "), "{replies:?}");
+            if is_too_much {
+                let source = sources[2].parse::<IpAddr>().unwrap();
+                let text = format!("too many connections from {source}, try again later");
+                assert!(replies[2].starts_with(&format!("421 4.7.0 {text}")), "{replies:?}");
+                clients[2].ended();
+                // One leaves, one may come.
+                clients[0].expect("QUIT", "221");
+                clients[0].ended();
+                assert!(from(sources[0], to).reply().starts_with("220 "));
+            } else {
+                assert!(replies[2].starts_with("220 "), "{replies:?}");
+            }
+            guests.push(clients);
+        }
+        daemon.stop();
+    }
+}
+
+/// Both families are served by one daemon, each client under its own address.
+#[test]
+fn ipv4_and_ipv6_listen_side_by_side() {
+    const TEST: &str = "limits::ipv4_and_ipv6_listen_side_by_side";
+    if TcpListener::bind("[::1]:0").is_err() {
+        return skip(TEST, "no IPv6 on this machine");
+    }
+    let house = House::new();
+    house.set("listen", "127.0.0.1:0\n[::1]:0");
+    let daemon = house.start();
+    assert_eq!(daemon.addresses.len(), 2);
+    for address in &daemon.addresses {
+        let mut client = Client::connect(*address);
+        client.hello();
+        assert!(client.deliver(&small("either")).starts_with("250"));
+    }
+    let mails: Vec<String> =
+        house.mails().into_iter().map(|mail| String::from_utf8(mail).unwrap()).collect();
+    assert!(mails.iter().any(|mail| mail.contains("[127.0.0.1]")), "{mails:?}");
+    assert!(mails.iter().any(|mail| mail.contains("[IPv6:::1]")), "{mails:?}");
+    daemon.stop();
+}
+
+/// What a client that was not let in at once is told, if anything.
+fn fate(client: &mut Client) -> Option<String> {
+    client.stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut octet = [0];
+    let silent = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+    match client.stream.peek(&mut octet) {
+        Err(error) if silent.contains(&error.kind()) => None,
+        _ => Some(client.try_reply().unwrap_or_default()),
+    }
+}
+
+/// Descriptors run out before the configured number of clients: those who are in are served, others
+/// hear 421 or wait, the processor rests meanwhile, and later all is as before.
+#[test]
+fn without_descriptors_it_neither_spins_nor_stays_deaf() {
+    let house = House::new();
+    house.discard();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" serve --config \"$1\"", BINARY]);
+    let daemon = Daemon::start(command.arg(house.path("config")));
+    daemon.log.line("only 64 descriptors for 200 connections");
+
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(daemon.address())).collect();
+    daemon.log.line("cannot accept: ");
+    let before = ticks(daemon.pid());
+    // Each is somebody who is let in by the descriptor in reserve, twice a second.
+    daemon.log.nth("cannot accept: ", 4);
+    let used = ticks(daemon.pid()) - before;
+    assert!(used < 50, "{used} ticks while it could do nothing");
+
+    let (mut served, mut refused, mut waiting) = (Vec::new(), 0, Vec::new());
+    for mut client in clients.drain(..) {
+        match fate(&mut client) {
+            Some(reply) if reply.starts_with("220 ") => served.push(client),
+            Some(reply) => {
+                assert_eq!(reply, "421 4.7.0 Too many connections, try again later");
+                refused += 1;
+            }
+            None => waiting.push(client),
+        }
+    }
+    assert!(served.len() >= 40, "{} of 100 served with 64 descriptors", served.len());
+    assert!(refused >= 1 && served.len() + refused + waiting.len() == 100);
+    for client in &mut served {
+        client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client.expect("EHLO client.example", "250");
+        assert!(client.deliver(&small("inside")).starts_with("250"));
+    }
+    for mut client in served {
+        client.expect("QUIT", "221");
+        client.ended();
+    }
+    // Whoever still waits is served now, or was told; then everybody is.
+    for mut client in waiting {
+        client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let reply = client.reply();
+        assert!(reply.starts_with("220 ") || reply.starts_with("421 4.7.0 "), "{reply}");
+    }
+    let mut clients: Vec<Client> = (0..30).map(|_| daemon.client()).collect();
+    for client in &mut clients {
+        assert!(client.deliver(&small("later")).starts_with("250"));
+    }
+    daemon.signal(Signal::SIGUSR2);
+    daemon.log.line("state: 30 connections of 200");
+    daemon.stop();
+}

@@ -1,0 +1,119 @@
+//! Signals that end the daemon or make it talk, and what they may not cost.
+
+use crate::daemon::client::{Client, small};
+use crate::daemon::house::House;
+use nix::sys::signal::Signal;
+use std::net::TcpStream;
+
+const BYE: &str = "421 4.3.2 Service is shutting down";
+
+/// An update restarts the daemon, and nobody wants to wait for five minutes of silence of some
+/// client. Whoever has no message on its way is told at once to come back.
+#[test]
+fn term_and_int_tell_idle_clients_at_once() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let house = House::new();
+        let mut daemon = house.start();
+        let mut fresh = Client::connect(daemon.address());
+        assert!(fresh.reply().starts_with("220 "));
+        let greeted = daemon.client();
+        let mut sending = daemon.client();
+        sending.envelope();
+        let mut halfway = daemon.client();
+        halfway.send("MAIL FR");
+        halfway.stream.set_nodelay(true).unwrap();
+        daemon.signal(signal);
+        for mut client in [fresh, greeted, sending, halfway] {
+            assert_eq!(client.reply(), BYE);
+            client.ended();
+        }
+        let status = daemon.wait();
+        assert_eq!(status.code(), Some(0), "{signal}");
+        assert_eq!(daemon.log.count("disconnecting"), 4);
+        assert!(TcpStream::connect(daemon.address()).is_err(), "nobody listens");
+        assert!(house.names("spool").is_empty(), "{:?}", house.names("spool"));
+    }
+}
+
+/// A client that has sent most of its message should not have to send it again, and above all must
+/// not be left without knowing whether we have it.
+#[test]
+fn term_lets_a_message_in_hand_come_to_its_end() {
+    let house = House::new();
+    let mut daemon = house.start();
+    let (mut idle, mut sending) = (daemon.client(), daemon.client());
+    sending.data();
+    sending.send("Subject: in hand\r\n");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(idle.reply(), BYE);
+    assert!(TcpStream::connect(daemon.address()).is_err(), "the listener is closed by now");
+    sending.expect("\r\nthe rest\r\n.", "250");
+    assert_eq!(sending.reply(), BYE);
+    sending.ended();
+    assert_eq!(daemon.wait().code(), Some(0));
+    let mails = house.mails();
+    assert!(mails.len() == 1 && mails[0].ends_with(b"Subject: in hand\n\nthe rest\n"));
+}
+
+/// Who is waited for may have gone home. The admin who sends TERM again means it.
+#[test]
+fn a_second_term_ends_it_where_it_stands() {
+    let house = House::new();
+    let mut daemon = house.start();
+    let mut sending = daemon.client();
+    sending.data();
+    sending.send("Subject: never complete\r\n");
+    daemon.signal(Signal::SIGTERM);
+    daemon.log.line("stopping, 1 connections");
+    daemon.signal(Signal::SIGTERM);
+    let status = daemon.wait();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(daemon.log.count("1 connections cut off"), 1);
+    sending.ended();
+    assert!(house.mails().is_empty());
+    assert!(house.names("spool").is_empty(), "{:?}", house.names("spool"));
+}
+
+/// USR2 is for the admin who wonders why nothing moves.
+#[test]
+fn usr2_tells_what_the_daemon_is_doing() {
+    let house = House::new();
+    house.set("loglevel", "1");
+    let daemon = house.start();
+    let mut clients = [daemon.client(), daemon.client(), daemon.client()];
+    clients[0].data();
+    daemon.signal(Signal::SIGUSR2);
+    let line = daemon.log.line("state: ");
+    assert!(line.contains("state: 3 connections of 200, 1 addresses"), "{line}");
+    assert!(line.contains("3 connections since the start"), "{line}");
+    daemon.signal(Signal::SIGUSR2);
+    daemon.log.nth("state: ", 2);
+    drop(clients);
+    daemon.stop();
+}
+
+/// All signals in a storm, while mail comes in: none is mistaken for another, and none costs mail.
+#[test]
+fn a_storm_of_signals_costs_nothing() {
+    const MAILS: usize = 50;
+    let house = House::new();
+    house.set("loglevel", "4");
+    let daemon = house.start();
+    let address = daemon.address();
+    let sender = std::thread::spawn(move || {
+        let mut client = Client::connect(address);
+        client.hello();
+        for number in 0..MAILS {
+            assert!(client.deliver(&small(&number.to_string())).starts_with("250"));
+        }
+    });
+    while !sender.is_finished() {
+        for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+            daemon.signal(signal);
+        }
+        std::thread::yield_now();
+    }
+    sender.join().unwrap();
+    assert_eq!(house.mails().len(), MAILS);
+    daemon.stop();
+}
