@@ -39,19 +39,28 @@ pub struct Trace<'a> {
     pub offset: i32,
 }
 
-/// The value of the field, folded once; `edit` folds further where it is long.
+/// Longest line of a header field that is not folded (RFC 5322 section 2.1.1).
+const LINE_MAX: usize = 78;
+
+/// The value of the field, folded once as qpsmtpd does, and once more before the date where the
+/// second line would get long: the date stays whole.
 pub fn received(trace: &Trace<'_>) -> String {
-    format!(
-        "from {} (HELO {}) ({})\r\n by {} (qpsmtpd/{}) with {} {}; {}",
+    let from = format!(
+        "from {} (HELO {}) ({})",
         word(trace.remote_info, "Unknown"),
         word(trace.helo.unwrap_or_default(), ""),
         trace.ip.to_canonical(),
+    );
+    let by = format!(
+        " by {} (qpsmtpd/{}) with {} {};",
         word(trace.me, "localhost"),
         word(trace.version, "0"),
         protocol(trace),
         cipher(trace.tls),
-        date::format(trace.unix, trace.offset),
-    )
+    );
+    let date = date::format(trace.unix, trace.offset);
+    let fold = if by.len() + 1 + date.len() > LINE_MAX { "\r\n " } else { " " };
+    format!("{from}\r\n{by}{fold}{date}")
 }
 
 /// The registered name of the protocol (RFC 3848, RFC 6531 4.3).

@@ -47,7 +47,7 @@
 //! * blocking needs a [`Token`] from [`Cx::lane`], which moves the hook to a thread that may block.
 //!
 //! While one plugin waits, those behind it in the chain are run on speculation, only to send their
-//! questions too (`chain.rs`). Verdicts keep the order of the `plugins` file.
+//! questions too (`chain/invocation.rs` has the rules). Verdicts keep the order of the `plugins` file.
 //!
 //! # The parts
 //!

@@ -55,8 +55,8 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
     // Without it a file over RLIMIT_FSIZE would end the process instead of one message.
     sys::rlimit::refuse_oversize_writes().map_err(|error| format!("ignoring SIGXFSZ: {error}"))?;
     let identity = whom_to_become(&site, options.any_user)?;
-    let listeners = bind(&site)?;
     let mut pidfile = options.pidfile.map(Pidfile::open).transpose()?;
+    let listeners = bind(&site)?;
     if let Some(identity) = &identity {
         identity.assume()?;
     }

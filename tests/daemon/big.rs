@@ -40,8 +40,7 @@ fn thirty_mebibytes_arrive_octet_for_octet() {
             assert!(reply.starts_with("250 "), "{reply}");
             kept(&text)
         };
-        let senders: Vec<_> =
-            (1..=SENDERS).map(|seed| scope.spawn(move || send(seed))).collect();
+        let senders: Vec<_> = (1..=SENDERS).map(|seed| scope.spawn(move || send(seed))).collect();
         senders.into_iter().map(|sender| sender.join().unwrap()).collect()
     });
     let mails = house.mails();
@@ -98,7 +97,8 @@ fn a_late_block_of_a_refused_message_spoils_nobody_elses() {
                 let mut client = Client::connect(address);
                 client.hello();
                 for round in 0..20 {
-                    let (bad, good) = (large(round, LIMIT + 70_000), large(sender * 100 + round, LIMIT / 2));
+                    let (bad, good) =
+                        (large(round, LIMIT + 70_000), large(sender * 100 + round, LIMIT / 2));
                     let mut wire = Vec::new();
                     for text in [&bad, &good] {
                         wire.extend(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n");
@@ -119,7 +119,10 @@ fn a_late_block_of_a_refused_message_spoils_nobody_elses() {
     for sender in 0..4 {
         for round in 0..20 {
             let good = kept(&large(sender * 100 + round, LIMIT / 2));
-            assert!(mails.iter().any(|mail| mail.ends_with(&good)), "{sender}/{round} is not whole");
+            assert!(
+                mails.iter().any(|mail| mail.ends_with(&good)),
+                "{sender}/{round} is not whole"
+            );
         }
     }
     daemon.stop();

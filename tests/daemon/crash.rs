@@ -36,8 +36,7 @@ fn send(address: SocketAddr, sender: &str, steps: &Sender<()>) -> Vec<(String, b
     }
     loop {
         let name = format!("{sender}-{}", sent.len());
-        let commands =
-            ["MAIL FROM:<a@example.org>\r\n", "RCPT TO:<b@example.com>\r\n", "DATA\r\n"];
+        let commands = ["MAIL FROM:<a@example.org>\r\n", "RCPT TO:<b@example.com>\r\n", "DATA\r\n"];
         if commands.iter().any(|command| say(&mut client, command.as_bytes()).is_none()) {
             return sent;
         }

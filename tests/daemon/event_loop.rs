@@ -29,7 +29,10 @@ impl LoadAverage for Busy {
 }
 
 /// Starts a loop that lives as long as this process; without signals nothing can end it.
-fn start(house: &House, load_average: f64) -> (SocketAddr, Arc<AtomicU32>, Arc<Mutex<Vec<String>>>) {
+fn start(
+    house: &House,
+    load_average: f64,
+) -> (SocketAddr, Arc<AtomicU32>, Arc<Mutex<Vec<String>>>) {
     let defaults = Defaults { host_name: "mx.example.net".to_string(), cores: 1 };
     let files = Files::on_disk(vec![house.path("config")]);
     let (site, problems) = load(&files, &defaults, None, Strictness::Start);
@@ -95,8 +98,7 @@ fn load_keeps_strangers_out() {
         let (address, _, _) = start(&house, load_average);
         // To a local address the kernel takes the same address as the source.
         let reply = |ip: &str| {
-            let mut client =
-                Client::connect(SocketAddr::new(ip.parse().unwrap(), address.port()));
+            let mut client = Client::connect(SocketAddr::new(ip.parse().unwrap(), address.port()));
             client.reply()
         };
         assert!(reply("203.0.113.7").starts_with("220 "));

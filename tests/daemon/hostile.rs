@@ -3,6 +3,7 @@
 use crate::daemon::client::{Client, kept, small, stuffed};
 use crate::daemon::house::{Daemon, House};
 use crate::daemon::system::memory;
+use std::time::Duration;
 
 /// A daemon in good health: it delivers, and nothing of earlier clients is left.
 fn is_well(house: &House, daemon: Daemon) {
@@ -213,4 +214,84 @@ fn a_half_closed_client_gets_all_replies_and_one_mail() {
     daemon.log.nth("click, disconnecting", 3);
     assert_eq!(house.mails().len(), 2);
     is_well(&house, daemon);
+}
+
+/// Who says nothing, or an octet now and then, is told that its time is up. In the dialogue only
+/// whole commands buy time.
+#[test]
+fn silence_and_dribble_end_with_421() {
+    let house = House::new();
+    house.set("timeout", "1");
+    let daemon = house.start();
+    let address = daemon.address();
+    let mut silent = Client::connect(address);
+    assert!(silent.reply().starts_with("220 "));
+    let mut receiving = daemon.client();
+    receiving.data();
+    receiving.send("Subject: silence\r\n");
+    // It sends as long as somebody takes it.
+    let dribbling = std::thread::spawn(move || {
+        let mut client = Client::connect(address);
+        assert!(client.reply().starts_with("220 "));
+        client.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut octet = [0];
+        while client.stream.peek(&mut octet).is_err() {
+            client.send("N");
+        }
+        client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        client
+    });
+    for mut client in [silent, receiving, dribbling.join().unwrap()] {
+        assert_eq!(client.reply(), "421 4.4.2 Connection Timed Out");
+        client.ended();
+    }
+    daemon.log.nth("click, disconnecting", 3);
+    is_well(&house, daemon);
+}
+
+/// A close over unread input resets the connection, and the client would never see why. What comes
+/// behind the last reply is read and thrown away for a while.
+#[test]
+fn the_last_words_are_heard_over_much_talk() {
+    let house = House::new();
+    let daemon = house.start();
+    for (first, last) in
+        [("GET / HTTP/1.1\r\n", "521 5.5.1 "), ("EHLO x\n", "521 5.5.2 "), ("QUIT\r\n", "221 ")]
+    {
+        let mut client = Client::connect(daemon.address());
+        assert!(client.reply().starts_with("220 "));
+        client.send(first.to_string() + &"X-Header: more of it\r\n".repeat(9_000));
+        let reply = client.reply();
+        assert!(reply.starts_with(last), "{first:?}: {reply}");
+        client.ended();
+    }
+    is_well(&house, daemon);
+}
+
+/// A botnet knocks a thousand times a minute. What is gone must be gone from memory too.
+#[test]
+fn clients_that_come_and_go_leave_nothing() {
+    let house = House::new();
+    house.discard();
+    house.set("loglevel", "3");
+    let daemon = house.start();
+    let come_and_go = |count: usize| {
+        for number in 0..count {
+            let mut client = Client::connect(daemon.address());
+            if number % 2 == 0 {
+                client.hello();
+                client.expect("QUIT", "221");
+                client.ended();
+            } else {
+                client.reset();
+            }
+        }
+        memory(daemon.pid(), "smaps_rollup", "Pss")
+    };
+    let before = come_and_go(500);
+    let after = come_and_go(10_000);
+    let grown = after.saturating_sub(before);
+    println!("{grown} octets more after 10,000 clients");
+    assert!(grown < 512 * 1_024, "{grown} octets after 10,000 clients that are gone");
+    daemon.stop();
 }

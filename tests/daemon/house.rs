@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,8 @@ impl House {
         house.set("me", "mx.example.net");
         house.set("rcpthosts", "example.com");
         house.set("loglevel", "6");
-        house.set("plugins", &format!("rcpt_ok\nqueue/maildir {}", house.path("Maildir").display()));
+        house
+            .set("plugins", &format!("rcpt_ok\nqueue/maildir {}", house.path("Maildir").display()));
         for setting in ["spool_dir", "state_dir"] {
             let folder = house.path(setting.trim_end_matches("_dir"));
             fs::create_dir_all(&folder).unwrap();
@@ -267,15 +268,11 @@ impl Daemon {
 
     /// Waits until no spool file is open.
     pub(crate) fn spool_is_empty(&self, house: &House) {
-        let spool = house.path("spool");
-        let within = |path: &String| {
-            let path = Path::new(path);
-            path.starts_with(&spool) && path.file_name().is_none_or(|name| name != "lock")
-        };
+        let spool = house.path("spool").display().to_string();
+        // A file without a name, or one that has lost it.
+        let is_file = |path: &String| path.starts_with(&spool) && path.ends_with(" (deleted)");
         until("an empty spool", || {
-            let files = system::descriptors(self.pid()).iter().filter(|it| within(it)).count();
-            // The folder that is kept open to make files in.
-            (files <= 1).then_some(())
+            (!system::descriptors(self.pid()).iter().any(is_file)).then_some(())
         });
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::daemon::client::{Client, small};
 use crate::daemon::house::House;
+use crate::daemon::system::until;
 use nix::sys::signal::Signal;
+use std::cell::Cell;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 
 const BYE: &str = "421 4.3.2 Service is shutting down";
@@ -21,7 +24,6 @@ fn term_and_int_tell_idle_clients_at_once() {
         sending.envelope();
         let mut halfway = daemon.client();
         halfway.send("MAIL FR");
-        halfway.stream.set_nodelay(true).unwrap();
         daemon.signal(signal);
         for mut client in [fresh, greeted, sending, halfway] {
             assert_eq!(client.reply(), BYE);
@@ -116,4 +118,51 @@ fn a_storm_of_signals_costs_nothing() {
     sender.join().unwrap();
     assert_eq!(house.mails().len(), MAILS);
     daemon.stop();
+}
+
+/// A client that is made to wait for its greeting, by a plugin that listens, hears of the end at once.
+#[test]
+fn term_does_not_wait_for_plugins_that_wait() {
+    let house = House::new();
+    house.set("plugins", "earlytalker wait 9\nrcpt_ok\nqueue/discard");
+    let mut daemon = house.start();
+    let mut clients = [Client::connect(daemon.address()), Client::connect(daemon.address())];
+    daemon.log.nth("Accepted connection", 2);
+    daemon.signal(Signal::SIGTERM);
+    for client in &mut clients {
+        assert_eq!(client.reply(), BYE);
+        client.ended();
+    }
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(daemon.log.count("click, disconnecting"), 2);
+}
+
+/// Half a minute is for messages in hand. A client that does not even read its replies is none of
+/// those, and must not keep a restart waiting.
+#[test]
+fn term_does_not_wait_for_who_does_not_read() {
+    let house = House::new();
+    // Without a limit of commands without a mail.
+    house.set("relayclients", "127.0.0.1");
+    house.set("plugins", "relay\nrcpt_ok\nqueue/discard");
+    house.set("loglevel", "4");
+    let mut daemon = house.start();
+    let deaf = daemon.client();
+    let mut stream = deaf.stream.try_clone().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let (commands, fruitless) = ("HELP\r\n".repeat(1_000), Cell::new(0));
+    until("a daemon that reads no more", || {
+        match (&stream).write(commands.as_bytes()) {
+            Ok(_) => fruitless.set(0),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                fruitless.set(fruitless.get() + 1);
+            }
+        }
+        (fruitless.get() > 20).then_some(())
+    });
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(daemon.log.count("cut off"), 0, "{:#?}", daemon.log.lines());
+    stream.flush().unwrap();
 }

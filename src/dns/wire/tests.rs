@@ -54,7 +54,7 @@ fn names_are_written_as_they_are() {
         ("Example", Some("\\x07example\\x00")),
         ("_dmarc.a b", Some("\\x06_dmarc\\x03a b\\x00")),
         ("a\\.b", Some("\\x02a\\\\\\x01b\\x00")),
-        ("b\u{fc}cher.example", Some("\\x0dxn--bcher-kva\\x07example\\x00")),
+        ("b\u{fc}cher.example", Some("\\rxn--bcher-kva\\x07example\\x00")),
         // No domain for U-labels: the octets go as they are.
         ("\u{fc} x", Some("\\x04\\xc3\\xbc x\\x00")),
         (".", None),
@@ -212,7 +212,7 @@ fn other_types() {
                 "a\\xff\\x00 ttl=60 aliases=0",
             ),
             ("a string beyond its record", text(b"\x05abc"), "Malformed"),
-            ("no string", text(b""), "Malformed"),
+            ("no string", text(b""), " ttl=60 aliases=0"),
         ],
     );
     check(
@@ -293,7 +293,7 @@ fn aliases() {
 fn names_that_bend() {
     let owner = |octets: &[u8]| empty().record(6, octets, make::A, 60, &[192, 0, 2, 1]);
     let at = u8::try_from(empty().0.len()).expect("short");
-    let long = [vec![63; 64]; 4].concat();
+    let long = [[vec![63], vec![b'a'; 63]].concat().repeat(4), vec![0]].concat();
     let mut ladder = empty();
     // Each label-less pointer points to the one before it.
     let mut data = vec![0xc0, 12];
