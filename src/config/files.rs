@@ -254,6 +254,15 @@ impl Files {
         content
     }
 
+    /// The text of a file of the system, by its whole path: empty where it is missing or cannot be
+    /// read, what is no UTF-8 replaced. A change of it is seen like one of the config folder's. Files
+    /// in memory have only what was put among them under that path.
+    pub fn system(&self, path: &str) -> String {
+        let found = self.source.locate(path, &self.stamps);
+        let content = found.and_then(|found| self.source.read(&found, CONFIG_FILE_MAX).ok());
+        String::from_utf8_lossy(&content.unwrap_or_default()).into_owned()
+    }
+
     /// Names of the regular files in a sub-folder, links to such included, those with a leading
     /// dot left out; sorted. The folders searched count as one. A missing sub-folder has none.
     pub fn names(&self, sub: &str) -> Vec<String> {

@@ -10,11 +10,13 @@ pub mod files;
 pub mod nets;
 pub mod patterns;
 pub mod peers;
+pub mod resolvers;
 pub mod types;
 
 use crate::config::files::{Files, Problem, Severity};
 use crate::limits;
 use crate::smtp::session::Rules;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 pub use types::{Listen, RelayNets};
@@ -67,6 +69,10 @@ pub struct Config {
     pub normalize: Option<bool>,
     /// Addresses that may relay.
     pub relay: RelayNets,
+    /// Name servers that are asked, at least one.
+    pub resolvers: Vec<SocketAddr>,
+    /// The text of the system's hosts file.
+    pub hosts: String,
 }
 
 impl Config {
@@ -100,6 +106,8 @@ impl Config {
             loglevel: loglevel(files, problems),
             normalize: normalize(files, problems),
             relay: RelayNets::load(files, problems),
+            resolvers: resolvers::load(files, problems),
+            hosts: files.system("/etc/hosts"),
         }
     }
 }

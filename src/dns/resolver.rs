@@ -1,7 +1,7 @@
 //! The resolver, without its sockets: questions, datagrams and the time go in, datagrams and answers
 //! come out.
 //!
-//! Whoever drives it does what [`Resolver::next`] says, tells what came in, and calls
+//! Whoever drives it does what [`Resolver::take_output`] says, tells what came in, and calls
 //! [`Resolver::expire`] when [`Resolver::deadline`] has passed. So all that a hostile or broken server
 //! can do is tested in a loop without a network and without waiting.
 //!
@@ -293,7 +293,7 @@ impl Resolver {
     }
 
     /// The next thing to do for the resolver. To be asked until there is none, after each call.
-    pub fn next(&mut self) -> Option<Output> {
+    pub fn take_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }
 

@@ -162,7 +162,7 @@ pub enum Echo {
 
 /// Compares the question of a reply that has a [`head`] to the one asked.
 pub fn echo(message: &[u8], asked: &[u8]) -> Echo {
-    let counts = Message::from_slice(message).map(|message| message.header_counts());
+    let counts = Message::from_slice(message).map(Message::header_counts);
     if counts.is_ok_and(|counts| counts.qdcount() == 0) {
         return Echo::Absent;
     }
@@ -371,7 +371,6 @@ fn rtype(kind: Kind) -> Rtype {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn malformed(_: domain::base::wire::ParseError) -> Bad {
     Bad::Malformed
 }

@@ -43,6 +43,7 @@ pub struct Cx<'a> {
     plugin: &'a Loaded,
     lookup: Lookup<'a>,
     now: Moment,
+    hook: Hook,
     random: u64,
     staged: Staged,
 }
@@ -63,6 +64,7 @@ impl<'a> Cx<'a> {
             plugin: run.plugin,
             lookup,
             now: run.now,
+            hook: run.hook,
             random: mix(seed ^ u64::from(run.now.mono.subsec_nanos())),
             staged: Staged::default(),
         }
@@ -264,6 +266,10 @@ impl<'a> Cx<'a> {
     /// Applies the admin's policy to a failed check: tolerates it, remembers it, or refuses.
     /// `status` is subject and detail of the enhanced status code, `text` is for the client, `words`
     /// for the log.
+    ///
+    /// A check of address or HELO (hooks `connect`, `greet`, `helo`) with `reject 1` condemns, and the
+    /// chain refuses at RCPT: until then a user may log in, which clears it. `reject connect` refuses
+    /// at the greeting.
     pub fn reject(
         &mut self,
         policy: &Policy,
@@ -282,11 +288,35 @@ impl<'a> Cx<'a> {
                 self.condemn(policy.reject_type, text);
                 Verdict::Declined
             }
+            Reject::Now if matches!(self.hook, Hook::Connect | Hook::Greet | Hook::Helo) => {
+                self.log(Level::Info, format!("fail, NAUGHTY{tail}"));
+                self.condemn(policy.reject_type, text);
+                if let Some(naughty) = &mut self.facts_mut().naughty {
+                    naughty.due = true;
+                }
+                Verdict::Declined
+            }
             Reject::Now | Reject::Connect => {
                 self.log(Level::Info, format!("fail{tail}"));
                 policy.reject_type.verdict(status, text)
             }
         }
+    }
+
+    /// The same for checks that are about this very moment, such as talking too early: `reject 1`
+    /// refuses at once, also before RCPT.
+    pub fn reject_at_once(
+        &mut self,
+        policy: &Policy,
+        status: (u16, u16),
+        text: &str,
+        words: &str,
+    ) -> Verdict {
+        let reject = match policy.reject {
+            Reject::Now => Reject::Connect,
+            other => other,
+        };
+        self.reject(&Policy { reject, ..*policy }, status, text, words)
     }
 
     /// Remembers a refusal for the plugin `naughty`.
@@ -297,7 +327,7 @@ impl<'a> Cx<'a> {
             Some(naughty) if naughty.texts.len() < 16 => naughty.texts.push(text),
             Some(_) => {}
             None => {
-                facts.naughty = Some(Box::new(Naughty { texts: vec![text], reject_type }));
+                facts.naughty = Some(Box::new(Naughty { texts: vec![text], reject_type, due: false }));
             }
         }
     }

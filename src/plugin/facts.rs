@@ -3,6 +3,7 @@
 //! The facts of a connection live as long as it does; those of a message end with its transaction,
 //! so that nothing of one mail is ever seen in the next.
 
+use crate::smtp::address::Address;
 use crate::smtp::verdict::Verdict;
 use std::any::Any;
 
@@ -58,6 +59,17 @@ pub struct Naughty {
     pub texts: Vec<String>,
     /// How it will be refused: the first condemning plugin's type stays.
     pub reject_type: RejectType,
+    /// A check of address or HELO asked for a refusal (`reject 1`): the chain itself refuses at
+    /// RCPT, with or without the plugin `naughty`. So a user on a listed address can still log in.
+    pub due: bool,
+}
+
+/// Accounts that everybody can reach, however bad the address he writes from (RFC 2142, RFC 5321
+/// 4.5.1), so that a refused sender has somebody to ask.
+pub fn is_special_account(recipient: &Address) -> bool {
+    ["postmaster", "abuse", "mailer-daemon", "root"]
+        .iter()
+        .any(|name| recipient.local().eq_ignore_ascii_case(name))
 }
 
 /// Findings about the connection.

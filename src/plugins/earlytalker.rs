@@ -161,7 +161,7 @@ impl EarlyTalker {
     }
 
     fn refuse(&self, cx: &mut Cx<'_>) -> Verdict {
-        cx.reject(&self.policy, (5, 1), TEXT, WORDS)
+        cx.reject_at_once(&self.policy, (5, 1), TEXT, WORDS)
     }
 }
 

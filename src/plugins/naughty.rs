@@ -22,12 +22,13 @@
 //!
 //! When it cannot tell: there is nothing to find out.
 
+use crate::plugin::facts::is_special_account;
 use crate::plugin::log::Level;
 use crate::plugin::policy::reject_type_of;
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
 use crate::smtp::address::Address;
-use crate::smtp::session::MailFrom;
+use crate::smtp::session::{MailFrom, Transaction};
 use std::sync::Arc;
 
 /// Where it can refuse.
@@ -81,7 +82,11 @@ impl Plugin for Naughty {
         self.judge(cx, Hook::Mail)
     }
 
-    fn rcpt(&self, cx: &mut Cx<'_>, _recipient: &Address) -> Hooked {
+    fn rcpt(&self, cx: &mut Cx<'_>, recipient: &Address) -> Hooked {
+        if self.hooks.has(Hook::Rcpt) && is_special_account(recipient) {
+            cx.log(Level::Info, "skip, special account");
+            return Ok(Verdict::Declined);
+        }
         self.judge(cx, Hook::Rcpt)
     }
 
@@ -90,6 +95,13 @@ impl Plugin for Naughty {
     }
 
     fn message(&self, cx: &mut Cx<'_>) -> Hooked {
+        let special = |envelope: &Transaction| {
+            !envelope.recipients.is_empty() && envelope.recipients.iter().all(is_special_account)
+        };
+        if cx.envelope().is_some_and(special) {
+            cx.log(Level::Info, "skip, special account");
+            return Ok(Verdict::Declined);
+        }
         self.judge(cx, Hook::Message)
     }
 }

@@ -187,6 +187,12 @@ impl Pools {
         (self.workers.depth(), self.scanners.depth(), self.writers.depth())
     }
 
+    /// Removes the spool folder. A thread that has just brought its job home may still hold on to us
+    /// when the process ends, so that waiting for the last one would leave the folder behind.
+    pub fn close_spool(&self) {
+        self.spool.close();
+    }
+
     fn errand(&self, slot: SlotId, work: Work) -> Errand {
         let guard = Guard { home: Arc::clone(&self.home), slot, armed: true };
         Errand { guard, queued: clock::monotonic(), work }

@@ -165,6 +165,7 @@ impl EventLoop {
             self.fire_timers();
             self.sweep_timers();
             if self.is_finished() {
+                self.pools.close_spool();
                 return Ok(());
             }
         }

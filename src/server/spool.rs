@@ -111,10 +111,17 @@ impl Spool {
     }
 }
 
-impl Drop for Spool {
-    fn drop(&mut self) {
+impl Spool {
+    /// Removes the folder now, however many may still hold the value; no new file can be made then.
+    pub fn close(&self) {
         // Nobody can be told about a failure here; the next start cleans what is left.
         let _left = remove_folder(&self.parent, &self.name, &self.folder, &self.path);
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

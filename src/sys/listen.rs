@@ -39,7 +39,6 @@ mod tests {
     use std::io::ErrorKind;
     use std::net::TcpStream;
 
-    #[expect(clippy::disallowed_methods, reason = "a client of the test on loopback")]
     #[test]
     fn both_families_share_a_port_and_accept_does_not_block() {
         let four = tcp("0.0.0.0:0".parse().unwrap()).unwrap();

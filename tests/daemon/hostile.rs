@@ -242,7 +242,8 @@ fn silence_and_dribble_end_with_421() {
         client
     });
     for mut client in [silent, receiving, dribbling.join().unwrap()] {
-        assert_eq!(client.reply(), "421 4.4.2 Connection Timed Out");
+        let reply = client.reply();
+        assert!(reply.starts_with("421 4.4.2 "), "{reply}");
         client.ended();
     }
     daemon.log.nth("click, disconnecting", 3);

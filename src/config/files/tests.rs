@@ -191,7 +191,6 @@ fn what_is_no_file_is_told() {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "file systems stamp in steps")]
 #[test]
 fn changes_are_seen() {
     let folder = Folder::new(&[("a", b"1\n$include d"), ("d/x", b"2"), ("p/0", b"")]);

@@ -2,6 +2,8 @@
 
 use crate::plugin::chain::{Host, Loaded};
 use crate::plugin::cx::{Arrival, Effect, Ground, MessageView, Occasion, Staged};
+use crate::mail::edit::Edit;
+use crate::plugin::Hook;
 use crate::plugin::log::{Event, Level, Line};
 use crate::plugin::visit::Visit;
 use std::sync::Arc;
@@ -71,6 +73,11 @@ impl Visit {
     }
 
     fn take_effect(&mut self, plugin: &Loaded, hook: &'static str, effect: Effect) {
+        let sealed = hook == Hook::Seal.name();
+        if sealed && !matches!(effect, Effect::Edit(Edit::Insert { .. })) {
+            let text = "error, only header fields may be added to a sealed message".to_string();
+            return self.plugin_line(Level::Error, hook, plugin, text);
+        }
         match effect {
             Effect::Tarpit(delay) => self.tarpit = self.tarpit.saturating_add(delay),
             Effect::Edit(edit) => {

@@ -2,9 +2,11 @@
 //! word of a plugin is taken for another's.
 
 use super::*;
+use crate::plugin::question::{Answer, Question};
 use crate::config::files::Files;
 use crate::config::{Config, Defaults};
 use crate::dns::{self, Kind, Record};
+use crate::limits;
 use crate::plugin::chain::Loaded;
 use crate::plugin::cx::Cx;
 use crate::plugin::question::Ask;

@@ -137,6 +137,8 @@ impl EventLoop {
                     want
                 }
             };
+            // Also where nothing waits: some questions are asked ahead of time.
+            let answered = self.ask(slot, visit);
             if let Some(block) = visit.take_block() {
                 self.pools.write(slot.id, block);
             }
@@ -158,7 +160,7 @@ impl EventLoop {
                     return self.wait_again(slot);
                 }
                 Want::Answers => {
-                    if self.ask(slot, visit) {
+                    if answered || self.hears_talk(slot, visit) {
                         continue;
                     }
                     let until = visit.deadline().unwrap_or(self.now.mono);
@@ -281,7 +283,7 @@ impl EventLoop {
                 }
             }
         }
-        answered || self.hears_talk(slot, visit)
+        answered
     }
 
     /// A client that should keep quiet, and does not.

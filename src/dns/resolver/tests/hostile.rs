@@ -96,68 +96,47 @@ fn loops_of_aliases_end() {
     assert!(world.is_clean());
 }
 
-/// What a server does by TCP after it said by UDP that the answer is too long for that.
+/// What a server does to a connection, what comes of it, and how many seconds that may take.
+type Act = (&'static str, fn(&mut World, &Sent), u64, Answer);
+
+fn acts() -> [Act; 9] {
+    let fail = || Answer::TempFail;
+    [
+        ("answers", |world, it| world.stream_reply(it, &it.address("192.0.2.80")), 0, {
+            found("192.0.2.80")
+        }),
+        ("refuses", |world, it| world.stream_closed(it.key), 0, fail()),
+        ("half a length", half_a_length, 0, fail()),
+        ("an octet a second", an_octet_a_second, 14, fail()),
+        ("65,535 octets", |world, it| world.stream(it.key, &[0xff; 65_537]), 0, fail()),
+        ("another number", |world, it| world.stream_reply(it, &changed(it, 0)), 0, fail()),
+        ("another question", |world, it| world.stream_reply(it, &changed(it, 13)), 0, fail()),
+        ("truncated again", |world, it| world.stream_reply(it, &it.empty().truncated()), 0, fail()),
+        ("a length of nothing", |world, it| world.stream(it.key, &[0, 0]), 0, fail()),
+    ]
+}
+
+fn half_a_length(world: &mut World, it: &Sent) {
+    world.stream(it.key, &[0]);
+    world.stream_closed(it.key);
+}
+
+fn an_octet_a_second(world: &mut World, it: &Sent) {
+    for octet in [0, 100, 1, 2, 3, 4, 5, 6, 7] {
+        world.stream(it.key, &[octet]);
+        world.pass(seconds(1));
+    }
+}
+
+fn changed(it: &Sent, at: usize) -> Reply {
+    let mut reply = it.address("203.0.113.66");
+    reply.0[at] ^= 1;
+    reply
+}
+
 #[test]
 fn tcp_is_bounded_in_time_and_octets() {
-    type Act = fn(&mut World, &Sent);
-    let rows: [(&str, Act, u64, Answer); 9] = [
-        (
-            "answers",
-            |world, it| world.stream_reply(it, &it.address("192.0.2.80")),
-            0,
-            found("192.0.2.80"),
-        ),
-        ("refuses", |world, it| world.stream_closed(it.key), 0, Answer::TempFail),
-        (
-            "half a length",
-            |world, it| {
-                world.stream(it.key, &[0]);
-                world.stream_closed(it.key);
-            },
-            0,
-            Answer::TempFail,
-        ),
-        (
-            "an octet a second",
-            |world, it| {
-                for octet in [0, 100, 1, 2, 3, 4, 5, 6, 7] {
-                    world.stream(it.key, &[octet]);
-                    world.pass(seconds(1));
-                }
-            },
-            14,
-            Answer::TempFail,
-        ),
-        ("65,535 octets", |world, it| world.stream(it.key, &[0xff; 65_537]), 0, Answer::TempFail),
-        (
-            "another number",
-            |world, it| {
-                let mut reply = it.address("203.0.113.66");
-                reply.0[0] ^= 1;
-                world.stream_reply(it, &reply);
-            },
-            0,
-            Answer::TempFail,
-        ),
-        (
-            "another question",
-            |world, it| {
-                let mut reply = it.address("203.0.113.66");
-                reply.0[13] = b'x';
-                world.stream_reply(it, &reply);
-            },
-            0,
-            Answer::TempFail,
-        ),
-        (
-            "truncated again",
-            |world, it| world.stream_reply(it, &it.empty().truncated()),
-            0,
-            Answer::TempFail,
-        ),
-        ("a length of nothing", |world, it| world.stream(it.key, &[0, 0]), 0, Answer::TempFail),
-    ];
-    for (what, act, at_most, answer) in rows {
+    for (what, act, at_most, answer) in acts() {
         let mut world = World::new(1);
         let start = world.now;
         world.ask(1, "www.example");
@@ -175,7 +154,7 @@ fn tcp_is_bounded_in_time_and_octets() {
         }
         assert_eq!(world.answered(), [answer], "{what}");
         let took = (world.now - start).as_secs();
-        assert!(took <= at_most + 4 && took <= 18, "{what}: {took}");
+        assert!(took <= at_most + 4, "{what}: {took}");
         assert!(world.is_clean(), "{what}");
     }
 }

@@ -1,0 +1,370 @@
+//! A blocking SMTP client: it asks the next server whether it would take a message.
+//!
+//! Mail that a server behind us will not take must not be accepted here, or its sender, who is
+//! mostly forged, gets a bounce. So the question is put while the client still waits: greeting, EHLO
+//! (HELO where that is refused), MAIL, RCPT, QUIT, with one deadline for everything together. No
+//! command is sent before the answer to the last one is whole, and a server that talks out of turn
+//! is not believed.
+
+pub mod reply;
+#[cfg(test)]
+pub(crate) mod script;
+
+use crate::client::deadline::Deadline;
+use crate::client::words;
+use reply::{Reader, Reply};
+use std::fmt::{self, Display, Formatter};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Addresses of one server that are tried.
+const ADDRESSES_MAX: usize = 4;
+
+/// How long the answer to QUIT is waited for. Nothing depends on it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// One question: would you take a message of this sender for this recipient?
+#[derive(Clone, Copy, Debug)]
+pub struct Probe<'a> {
+    /// Addresses of the server; the first that takes a connection is asked.
+    pub servers: &'a [SocketAddr],
+    /// Our name, for EHLO.
+    pub me: &'a str,
+    /// The reverse-path in angle brackets.
+    pub sender: &'a str,
+    /// The forward-path in angle brackets.
+    pub recipient: &'a str,
+    /// One of the two needs SMTPUTF8 (RFC 6531).
+    pub utf8: bool,
+}
+
+/// How the server takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It would take the message.
+    Accepted,
+    /// It refuses the sender, for good (5xx) or for now (4xx).
+    SenderRefused(Reply),
+    /// It refuses the recipient, for good (5xx) or for now (4xx).
+    RecipientRefused(Reply),
+    /// The addresses need SMTPUTF8, which it does not offer.
+    NoUtf8,
+    /// There is no server, or none that one can talk to; in words.
+    Unreachable(String),
+}
+
+/// Asks.
+pub fn probe(probe: &Probe<'_>, deadline: Deadline) -> Outcome {
+    converse(probe, deadline).unwrap_or_else(|trouble| Outcome::Unreachable(trouble.to_string()))
+}
+
+fn converse(probe: &Probe<'_>, deadline: Deadline) -> Result<Outcome, Trouble> {
+    let mut connection = Connection::open(probe.servers, deadline)?;
+    let takes_utf8 = connection.greet(probe.me)?;
+    if probe.utf8 && !takes_utf8 {
+        connection.quit();
+        return Ok(Outcome::NoUtf8);
+    }
+    let parameter = if probe.utf8 { " SMTPUTF8" } else { "" };
+    let answer = connection.command(&format!("MAIL FROM:{}{parameter}", probe.sender))?;
+    if !judged(&answer)? {
+        connection.quit();
+        return Ok(Outcome::SenderRefused(answer));
+    }
+    let answer = connection.command(&format!("RCPT TO:{}", probe.recipient))?;
+    let taken = judged(&answer)?;
+    connection.quit();
+    Ok(if taken { Outcome::Accepted } else { Outcome::RecipientRefused(answer) })
+}
+
+/// True for 2xx, false for 4xx and 5xx.
+fn judged(answer: &Reply) -> Result<bool, Trouble> {
+    match answer.class() {
+        2 => Ok(true),
+        3 => Err(Trouble::Fault("it does not answer as an SMTP server")),
+        _ => Ok(false),
+    }
+}
+
+/// Why a conversation came to nothing.
+#[derive(Debug)]
+enum Trouble {
+    System(io::Error),
+    Fault(&'static str),
+    /// The greeting, or the answer to EHLO and HELO.
+    Refused(Reply),
+}
+
+impl Display for Trouble {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::System(error) => f.write_str(&words(error)),
+            Trouble::Fault(what) => f.write_str(what),
+            Trouble::Refused(reply) => write!(f, "{} {}", reply.code, reply.text()),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        Trouble::System(error)
+    }
+}
+
+/// A conversation.
+struct Connection {
+    stream: TcpStream,
+    deadline: Deadline,
+    /// Octets that came behind the last reply; there should be none.
+    unread: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects to the first address that takes it. Each gets an equal part of the time.
+    fn open(servers: &[SocketAddr], deadline: Deadline) -> Result<Connection, Trouble> {
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let mut tries = servers.len().min(ADDRESSES_MAX);
+        for server in servers.iter().take(ADDRESSES_MAX) {
+            let share = deadline.left()? / u32::try_from(tries).unwrap_or(1).max(1);
+            tries -= 1;
+            match TcpStream::connect_timeout(server, share.max(Duration::from_millis(1))) {
+                Ok(stream) => return Ok(Connection { stream, deadline, unread: Vec::new() }),
+                Err(error) => last = error,
+            }
+        }
+        Err(last.into())
+    }
+
+    /// Greeting and EHLO, or HELO to a server that does not know EHLO. True if SMTPUTF8 is offered.
+    fn greet(&mut self, me: &str) -> Result<bool, Trouble> {
+        let greeting = self.reply()?;
+        if greeting.class() != 2 {
+            self.quit();
+            return Err(Trouble::Refused(greeting));
+        }
+        let answer = self.command(&format!("EHLO {me}"))?;
+        if answer.class() == 2 {
+            return Ok(answer.announces("SMTPUTF8"));
+        }
+        let answer = match answer.class() {
+            5 => self.command(&format!("HELO {me}"))?,
+            _ => answer,
+        };
+        if answer.class() != 2 {
+            self.quit();
+            return Err(Trouble::Refused(answer));
+        }
+        Ok(false)
+    }
+
+    /// Sends a command and waits for the whole answer.
+    fn command(&mut self, line: &str) -> Result<Reply, Trouble> {
+        if !self.unread.is_empty() {
+            return Err(Trouble::Fault("it talks out of turn"));
+        }
+        // No address and no name of ours has such a character; a second command would be worse
+        // than no answer.
+        if line.bytes().any(|octet| octet.is_ascii_control()) {
+            return Err(Trouble::Fault("there is a control character in what we would say"));
+        }
+        self.stream.set_write_timeout(Some(self.deadline.left()?))?;
+        self.stream.write_all(format!("{line}\r\n").as_bytes())?;
+        self.reply()
+    }
+
+    fn reply(&mut self) -> Result<Reply, Trouble> {
+        let mut reader = Reader::default();
+        let mut octets = std::mem::take(&mut self.unread);
+        loop {
+            for (place, octet) in octets.iter().enumerate() {
+                if let Some(reply) = reader.push(*octet).map_err(Trouble::Fault)? {
+                    self.unread = octets.split_off(place + 1);
+                    return Ok(reply);
+                }
+            }
+            octets = self.receive()?;
+        }
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>, Trouble> {
+        let mut buffer = vec![0; 2_048];
+        loop {
+            self.stream.set_read_timeout(Some(self.deadline.left()?))?;
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(Trouble::Fault("it closed the connection")),
+                Ok(count) => {
+                    buffer.truncate(count);
+                    return Ok(buffer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes leave. What the server makes of it does not matter any more.
+    fn quit(&mut self) {
+        self.deadline = self.deadline.within(FAREWELL);
+        let _answer = self.command("QUIT");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use script::{Play, Server};
+
+    fn ask(servers: &[SocketAddr], utf8: bool, seconds: u64) -> Outcome {
+        let question = Probe {
+            servers,
+            me: "mx.example.net",
+            sender: "<a@example.org>",
+            recipient: "<b@example.com>",
+            utf8,
+        };
+        probe(&question, Deadline::after(Duration::from_secs(seconds)))
+    }
+
+    /// Outcome in words, and what the server heard.
+    fn check(plays: &[Play], utf8: bool, expected: &str, heard: &[&str]) {
+        let server = Server::start(plays);
+        let seen = match ask(&[server.address()], utf8, 20) {
+            Outcome::Accepted => "accepted".to_string(),
+            Outcome::SenderRefused(reply) => format!("sender {} {}", reply.code, reply.text()),
+            Outcome::RecipientRefused(reply) => format!("{} {}", reply.code, reply.text()),
+            Outcome::NoUtf8 => "no utf8".to_string(),
+            Outcome::Unreachable(words) => format!("unreachable: {words}"),
+        };
+        assert_eq!(seen, expected, "{plays:?}");
+        assert_eq!(server.heard(), heard, "{plays:?}");
+    }
+
+    #[test]
+    fn servers_are_asked() {
+        use Play::Say;
+        const HELLO: &str = "EHLO mx.example.net";
+        const MAIL: &str = "MAIL FROM:<a@example.org>";
+        const RCPT: &str = "RCPT TO:<b@example.com>";
+        let up = [Say("220 hi\r\n"), Say("250-x\r\n250-SMTPUTF8\r\n250 SIZE\r\n")];
+        let with = |more: &[Play]| [&up, more].concat();
+        let all = [HELLO, MAIL, RCPT, "QUIT"];
+        check(&with(&[Say("250 ok\r\n"), Say("251 ok\r\n"), Say("221 bye\r\n")]), false, "accepted", &all);
+        check(
+            &with(&[Say("250 ok\r\n"), Say("550 5.1.1 who?\r\n"), Say("221 bye\r\n")]),
+            false,
+            "550 5.1.1 who?",
+            &all,
+        );
+        check(
+            &with(&[Say("250 ok\r\n"), Say("450 later\r\n"), Say("221 bye\r\n")]),
+            false,
+            "450 later",
+            &all,
+        );
+        check(
+            &with(&[Say("553 no\r\n"), Say("221 bye\r\n")]),
+            false,
+            "sender 553 no",
+            &[HELLO, MAIL, "QUIT"],
+        );
+        check(
+            &with(&[Say("250 ok\r\n"), Say("421 4.3.2 going down\r\n"), Play::Close]),
+            false,
+            "421 4.3.2 going down",
+            &all,
+        );
+        check(
+            &with(&[Say("250 ok\r\n"), Say("250 ok\r\n"), Play::Close]),
+            true,
+            "accepted",
+            &[HELLO, "MAIL FROM:<a@example.org> SMTPUTF8", RCPT, "QUIT"],
+        );
+    }
+
+    #[test]
+    fn old_servers_are_greeted_with_helo() {
+        use Play::Say;
+        let old = [Say("220 hi\r\n"), Say("500 what?\r\n"), Say("250 hi\r\n")];
+        let rest = [Say("250 ok\r\n"), Say("250 ok\r\n"), Say("221 bye\r\n")];
+        let (ehlo, helo) = ("EHLO mx.example.net", "HELO mx.example.net");
+        let heard = [ehlo, helo, "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "QUIT"];
+        check(&[&old[..], &rest].concat(), false, "accepted", &heard);
+        check(&[&old[..], &[Say("221 bye\r\n")]].concat(), true, "no utf8", &[ehlo, helo, "QUIT"]);
+        check(
+            &[Say("220 hi\r\n"), Say("550 no\r\n"), Say("554 never\r\n"), Say("221 bye\r\n")],
+            false,
+            "unreachable: 554 never",
+            &[ehlo, helo, "QUIT"],
+        );
+        check(
+            &[Say("220 hi\r\n"), Say("421 full\r\n"), Say("221 bye\r\n")],
+            false,
+            "unreachable: 421 full",
+            &[ehlo, "QUIT"],
+        );
+    }
+
+    #[test]
+    fn hostile_servers_are_left() {
+        use Play::{Close, Flood, Say};
+        let no_smtp = "unreachable: it does not answer as an SMTP server";
+        for (plays, expected, heard) in [
+            (&[Say("554 go away\r\n"), Say("221 bye\r\n")][..], "unreachable: 554 go away", &["QUIT"][..]),
+            (&[Close], "unreachable: it closed the connection", &[]),
+            (&[Say("SSH-2.0-x\r\n")], no_smtp, &[]),
+            (&[Say("220-a\r\n554 b\r\n")], "unreachable: the code changes within its reply", &[]),
+            (&[Say("220 a\0b\r\n")], "unreachable: its reply holds a NUL", &[]),
+            (&[Flood("x", 10_000_000)], "unreachable: a line of its reply is too long", &[]),
+            (&[Flood("220-x\r\n", 10_000)], "unreachable: its reply has too many lines", &[]),
+            (&[Say("220 a\r\n250 b\r\n")], "unreachable: it talks out of turn", &[]),
+            (
+                &[Say("220 a\r\n"), Say("250 b\r\n"), Say("354 go on\r\n")],
+                no_smtp,
+                &["EHLO mx.example.net", "MAIL FROM:<a@example.org>"],
+            ),
+        ] {
+            check(plays, false, expected, heard);
+        }
+    }
+
+    #[test]
+    fn one_deadline_holds_for_everything() {
+        // Each octet comes in time, all of them together would take an hour.
+        let server = Server::start(&[Play::Drip("220 a very slow server\r\n", 100)]);
+        assert_eq!(
+            ask(&[server.address()], false, 1),
+            Outcome::Unreachable("Connection timed out".to_string())
+        );
+    }
+
+    #[test]
+    fn the_next_address_is_tried() {
+        let dead = Server::start(&[]).into_dead_address();
+        assert_eq!(
+            ask(&[dead], false, 20),
+            Outcome::Unreachable("Connection refused".to_string())
+        );
+        let server = Server::start(&[Play::Say("554 but here\r\n")]);
+        assert_eq!(
+            ask(&[dead, server.address()], false, 20),
+            Outcome::Unreachable("554 but here".to_string())
+        );
+        assert!(matches!(ask(&[], false, 20), Outcome::Unreachable(_)));
+    }
+
+    #[test]
+    fn nothing_can_be_smuggled_into_a_command() {
+        let server = Server::start(&[Play::Say("220 hi\r\n"), Play::Say("250 hi\r\n")]);
+        let question = Probe {
+            servers: &[server.address()],
+            me: "mx.example.net",
+            sender: "<a@example.org>\r\nRCPT TO:<x@example.org>",
+            recipient: "<b@example.com>",
+            utf8: false,
+        };
+        let outcome = probe(&question, Deadline::after(Duration::from_secs(20)));
+        assert!(matches!(outcome, Outcome::Unreachable(_)), "{outcome:?}");
+        assert_eq!(server.heard(), ["EHLO mx.example.net"]);
+    }
+}
