@@ -225,10 +225,7 @@ fn inputs() -> u64 {
 
 /// Further seeds and dictionary words from files, where they are.
 fn collected() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let folder = std::env::var_os("MAILREEVE_CONFORMANCE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"),
-        PathBuf::from,
-    );
+    let folder = conformance();
     let seeds = files(&folder.join("smtp-dialogs/fuzz-seeds"));
     let words: Vec<Vec<u8>> = ["utf8.dict", "url.dict"]
         .iter()
@@ -239,6 +236,28 @@ fn collected() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         note(&format!("note: fuzz: own seeds only, nothing in {}\n", folder.display()));
     }
     (seeds, words)
+}
+
+/// The folder with further seeds, which need not be there.
+fn conformance() -> PathBuf {
+    std::env::var_os("MAILREEVE_CONFORMANCE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"),
+        PathBuf::from,
+    )
+}
+
+/// Real queries and replies, from files that hold them in hexadecimal digits.
+fn dns_packets() -> Vec<Vec<u8>> {
+    let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    files(&conformance().join("fuzz/dns-packets-dnslib"))
+        .iter()
+        .flat_map(|file| file.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>())
+        .filter_map(|line| {
+            let digits = [&b";; QUERY: "[..], b";; RESPONSE: "];
+            let digits = digits.iter().find_map(|mark| line.strip_prefix(*mark))?;
+            digits.trim_ascii().chunks(2).map(octet).collect()
+        })
+        .collect()
 }
 
 /// What the files of a folder hold, in the order of their names; none if it is not there.
@@ -374,6 +393,24 @@ mod targets {
             b"A: b",
         ];
         drive("headers", seeds, crate::mail::headers::fuzz);
+    }
+
+    #[test]
+    fn dns() {
+        let packets = super::dns_packets();
+        let own: [&[u8]; 4] = [
+            b"\0\x07\x81\x80\0\x01\0\x02\0\0\0\0\x03www\x07example\0\0\x01\0\x01\
+              \xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01a\xc0\x10\
+              \xc0\x2d\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01",
+            b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\0\0\x10\0\x01\
+              \xc0\x0c\0\x10\0\x01\0\0\0\x3c\0\x07\x03v=s\x02pf",
+            b"\0\x07\x81\x83\0\x01\0\0\0\x01\0\x01\x01a\0\0\x0f\0\x01\
+              \0\0\x06\0\x01\0\0\0\x3c\0\x16\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05\
+              \0\0\x29\x04\xd0\0\0\0\0\0\0",
+            b"_dmarc.b\xc3\xbccher.example",
+        ];
+        let seeds: Vec<&[u8]> = own.into_iter().chain(packets.iter().map(Vec::as_slice)).collect();
+        drive("dns", &seeds, crate::dns::wire::fuzz);
     }
 
     #[test]

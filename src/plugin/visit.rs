@@ -91,6 +91,7 @@ pub struct Visit {
     invocation: Option<Box<Invocation>>,
     outcome: Option<Verdict>,
     intake: Option<Box<Intake>>,
+    waste: Option<Box<Intake>>,
     intakes: u32,
     mail: Option<Box<Mail>>,
     early_edits: Vec<Edit>,
@@ -125,6 +126,7 @@ impl Visit {
             invocation: None,
             outcome: None,
             intake: None,
+            waste: None,
             intakes: 0,
             mail: None,
             early_edits: Vec::new(),
@@ -214,6 +216,8 @@ impl Visit {
         match self.judge(place, now) {
             Judged::Decided(verdict) => {
                 self.outcome = Some(verdict);
+                // Letting go of a large file takes its time: here, not in the loop.
+                self.mail = None;
                 Want::Home
             }
             Judged::Waiting => Want::Home,
@@ -352,6 +356,7 @@ impl Visit {
             commands,
             log: &mut self.log,
             intake: &mut self.intake,
+            waste: &mut self.waste,
             ended: &mut self.transaction_ended,
             idle_reset: &mut self.idle_reset,
             id: self.id,

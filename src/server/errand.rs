@@ -4,7 +4,7 @@
 //! locked. Whoever carries it holds a [`Guard`]: if the job unwinds or is thrown away, the guard tells
 //! the loop, which answers 421 and frees the slot.
 
-use crate::plugin::content::{Block, Octets, Stored};
+use crate::plugin::content::{Block, Intake, Octets, Stored};
 use crate::plugin::question::{Answer, Ask, Question};
 use crate::plugin::site::Site;
 use crate::plugin::visit::{Visit, Want};
@@ -104,6 +104,7 @@ pub struct Errand {
 enum Work {
     Message(Box<Visit>),
     Spool(Box<Block>),
+    Waste(Box<Intake>),
 }
 
 /// The three kinds of threads, and what their jobs need.
@@ -166,7 +167,7 @@ impl Pools {
             match errand.work {
                 Work::Message(visit) => visit,
                 // Only what was put in can come out.
-                Work::Spool(_) => std::process::abort(),
+                Work::Spool(_) | Work::Waste(_) => std::process::abort(),
             }
         })
     }
@@ -179,6 +180,13 @@ impl Pools {
             errand.guard.armed = false;
             let why = "too many writes are waiting".to_string();
             self.home.post(Done::NotWritten(slot, message, &reply::NO_SPACE, why));
+        }
+    }
+
+    /// Has text thrown away. Where the queue is full it is thrown away here.
+    pub fn throw_away(&self, slot: SlotId, waste: Box<Intake>) {
+        if let Err(mut errand) = self.writers.submit(self.errand(slot, Work::Waste(waste))) {
+            errand.guard.armed = false;
         }
     }
 
@@ -205,6 +213,10 @@ impl Pools {
         let done = match work {
             Work::Message(visit) => self.run_message(slot, visit, lane, waited),
             Work::Spool(block) => Some(self.run_spool(slot, *block)),
+            Work::Waste(waste) => {
+                drop(waste);
+                None
+            }
         };
         guard.armed = false;
         if let Some(done) = done {

@@ -337,6 +337,9 @@ impl EventLoop {
     fn close(&mut self, mut slot: Box<Slot>) {
         if let Some(mut visit) = slot.visit.take() {
             visit.leave(&self.around());
+            if let Some(waste) = visit.take_waste() {
+                self.pools.throw_away(slot.id, waste);
+            }
             self.post_log(&mut visit);
         }
         self.text_in_memory = self.text_in_memory.saturating_sub(slot.text_in_memory);

@@ -9,6 +9,7 @@ pub mod event_loop;
 pub mod log;
 pub mod pool;
 pub mod privileges;
+pub mod resolver;
 pub mod slots;
 pub mod spool;
 pub mod start;

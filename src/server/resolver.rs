@@ -4,8 +4,9 @@
 //! one event reads a bounded number of datagrams, and [`Shell::deadline`] says at once that there are
 //! more. Sockets have tokens from [`Shell::TOKENS`] numbers that the loop sets aside.
 
+use crate::config::Config;
+use crate::dns::Question;
 use crate::dns::resolver::{Output, Random, Resolver, SOCKETS_MAX, STREAMS_MAX, Settings, Weight};
-use crate::dns::{self, Question};
 use crate::plugin::log::Level;
 use crate::plugin::question::{self, Answer};
 use crate::sys;
@@ -41,6 +42,8 @@ pub struct Shell {
     answers: Vec<Told>,
     lines: Vec<(Level, String)>,
     buffer: Vec<u8>,
+    /// That no socket can be had was said.
+    complained: bool,
 }
 
 struct Udp {
@@ -70,6 +73,7 @@ impl Shell {
             answers: Vec::new(),
             lines: Vec::new(),
             buffer: vec![0; BUFFER],
+            complained: false,
         }
     }
 
@@ -250,6 +254,7 @@ impl Shell {
         let token = Token(self.base + usize::from(key));
         self.registry.register(&mut udp.socket, token, Interest::READABLE)?;
         self.udp.insert(key, udp);
+        self.complained = false;
         Ok(())
     }
 
@@ -258,7 +263,8 @@ impl Shell {
         match udp.socket.send(bytes) {
             // A full buffer loses the datagram, as the network may.
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.resolver.udp_failed(key, now),
         }
     }
@@ -272,8 +278,12 @@ impl Shell {
         Ok(())
     }
 
+    /// Says once that a socket cannot be had, until one can again.
     fn complain(&mut self, server: SocketAddr, error: &io::Error) {
-        self.lines.push((Level::Warning, format!("no socket to DNS server {server}: {error}")));
+        if !std::mem::replace(&mut self.complained, true) {
+            let text = format!("no socket to DNS server {server}: {error}");
+            self.lines.push((Level::Warning, text));
+        }
     }
 }
 
@@ -286,8 +296,10 @@ impl Tcp {
             return Err(error);
         }
         while !self.out.is_empty() {
-            let count = self.stream.write(&self.out)?;
-            self.out.drain(..count);
+            match self.stream.write(&self.out)? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                count => self.out.drain(..count),
+            };
         }
         self.stream.read(buffer)
     }
@@ -317,13 +329,8 @@ impl Random for Entropy {
 }
 
 /// What a configuration says about the resolver.
-pub fn settings(config: &crate::config::Config) -> Settings {
+pub fn settings(config: &Config) -> Settings {
     Settings { servers: config.resolvers.clone(), hosts: config.hosts.clone() }
-}
-
-/// "Nobody knows", as an answer of the resolver.
-pub fn unknown() -> Arc<Answer> {
-    Arc::new(Answer::Dns(dns::Answer::TempFail))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const INSIDE: &str = "MAILREEVE_INSIDE_NETNS";
 
 /// Looks again and again where nothing tells of a change, up to a deadline.
-pub(crate) fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let from = Instant::now();
     loop {
         if let Some(found) = look() {

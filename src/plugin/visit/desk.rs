@@ -12,6 +12,7 @@ pub(super) struct Desk<'a> {
     pub(super) commands: &'a mut u32,
     pub(super) log: &'a mut Vec<Event>,
     pub(super) intake: &'a mut Option<Box<Intake>>,
+    pub(super) waste: &'a mut Option<Box<Intake>>,
     pub(super) ended: &'a mut bool,
     pub(super) idle_reset: &'a mut bool,
     pub(super) id: Id,
@@ -60,7 +61,7 @@ impl Sink for Desk<'_> {
     }
 
     fn spoil(&mut self) {
-        *self.intake = None;
+        *self.waste = self.intake.take().or(self.waste.take());
     }
 
     fn transaction_ended(&mut self) {

@@ -65,7 +65,7 @@ impl Visit {
             }
             return;
         }
-        self.intake = None;
+        self.waste = self.intake.take().or(self.waste.take());
         self.mail = None;
         self.block_due = None;
         let chain = Arc::clone(&self.chain);

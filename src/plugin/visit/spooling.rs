@@ -1,7 +1,7 @@
 //! Message text on its way to the spool, and what happens when it cannot get there.
 
 use super::{Visit, Want};
-use crate::plugin::content::{Block, Stored};
+use crate::plugin::content::{Block, Intake, Stored};
 use crate::plugin::log::Level;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::Call;
@@ -60,7 +60,7 @@ impl Visit {
             self.outcome =
                 Some(Verdict::deny_soft(reply.status.unwrap_or((3, 0)), text).for_storage());
         }
-        self.intake = None;
+        self.waste = self.intake.take().or(self.waste.take());
     }
 
     /// No thread had time for the message: the sender is asked to come back.
@@ -69,6 +69,11 @@ impl Visit {
         self.progress = None;
         self.line(Level::Error, "no thread had time for the message".to_string());
         self.outcome = Some(Verdict::deny_soft((3, 2), &*reply::OVERLOADED.text));
+    }
+
+    /// Text that nobody wants any more, where letting go of it would keep a disk busy.
+    pub fn take_waste(&mut self) -> Option<Box<Intake>> {
+        self.waste.take().filter(|waste| waste.is_spooling())
     }
 
     /// Octets that are worth reading from the client now.

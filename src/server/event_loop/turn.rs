@@ -139,6 +139,9 @@ impl EventLoop {
             };
             // Also where nothing waits: some questions are asked ahead of time.
             let answered = self.ask(slot, visit);
+            if let Some(waste) = visit.take_waste() {
+                self.pools.throw_away(slot.id, waste);
+            }
             if let Some(block) = visit.take_block() {
                 self.pools.write(slot.id, block);
             }
@@ -360,7 +363,11 @@ impl EventLoop {
             return End::Close;
         }
         if !slot.out.is_empty() {
-            let patience = self.site.config.command_timeout.min(limits::STRESS_TIMEOUT);
+            // Who does not read its replies must not hold up a restart either.
+            let patience = match self.stopping {
+                None => self.site.config.command_timeout.min(limits::STRESS_TIMEOUT),
+                Some(_) => limits::LINGER_TIME_MAX,
+            };
             slot.deadline = self.now.mono + patience;
             return End::Keep;
         }

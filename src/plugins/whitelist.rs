@@ -1,0 +1,288 @@
+//! Exempts clients, senders and recipients from content and reputation checks.
+//!
+//! An exempt client or mail is spared block lists, greylisting, scoring and the like; those plugins log
+//! `skip, whitelisted …`. It never gets the right to relay by that, nor does this plugin accept a
+//! recipient: names and senders are easily forged. It decides nothing, so that later plugins are asked
+//! as always; put it before those that it is to silence.
+//!
+//! `whitelisthosts` exempts clients by their address (`192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`, or
+//! a prefix `192.0.2.`), `whitelisthelo` by the name that they give themselves. `whitelistsenders` lists
+//! envelope senders, `user@domain` or a whole `domain`; the null sender is never on it.
+//! `whitelistrcpt` lists recipients in the same way: checks at RCPT spare them, and checks of the
+//! message spare it if all of its recipients are listed, so that nobody gets the others' spam. Case does
+//! not matter anywhere.
+//!
+//! Arguments:
+//!   per_recipient  `1`: everything is judged at RCPT, and counts for that recipient as a line of
+//!                  whitelistrcpt does; by default `0`
+//!   merge          `0`: lists of a recipient's own replace the common ones instead of adding to
+//!                  them. Without such lists it changes nothing; by default `1`
+//!
+//! Config files: `whitelisthosts`, `whitelisthelo`, `whitelistsenders`, `whitelistrcpt`.
+//!
+//! Replies: none.
+//!
+//! Karma: +5 for a whitelisted host.
+//!
+//! When it cannot tell: there is nothing to find out.
+
+use crate::config::files::{Line, Problem, quote};
+use crate::config::nets::NetList;
+use crate::plugin::log::{Level, foreign};
+use crate::plugin::site::Setup;
+use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::session::{Hello, MailFrom};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+struct Whitelist {
+    per_recipient: bool,
+    hosts: NetList,
+    names: HashSet<Box<str>>,
+    senders: Addresses,
+    recipients: Addresses,
+}
+
+/// Whole addresses and domains, lower-cased.
+struct Addresses(HashSet<Box<str>>);
+
+/// Note on a transaction: its mail is exempt, at this moment, because of a recipient.
+#[derive(Clone, Copy)]
+struct ByRecipient(bool);
+
+/// Makes the plugin of its line.
+pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
+    let per_recipient = flag(args, "per_recipient", false);
+    // Replacing or adding is the same where there is nothing to replace with.
+    flag(args, "merge", true);
+    let hosts = setup.lines("whitelisthosts");
+    let names = words(setup, "whitelisthelo");
+    if !names.is_empty() {
+        setup.warn(
+            "whitelisthelo",
+            "exempts whoever calls himself so, which anybody can: prefer whitelisthosts",
+        );
+    }
+    let addresses = |file: &str| {
+        let entries = words(setup, file).into_iter();
+        // A domain may be written with its @ as in other files.
+        Addresses(entries.map(|it| it.strip_prefix('@').unwrap_or(&it).into()).collect())
+    };
+    Arc::new(Whitelist {
+        per_recipient,
+        hosts: setup.with_problems(|problems| NetList::load(&hosts, problems)),
+        names,
+        senders: addresses("whitelistsenders"),
+        recipients: addresses("whitelistrcpt"),
+    })
+}
+
+fn flag(args: &mut Args, name: &str, default: bool) -> bool {
+    match args.named(name).as_deref() {
+        None => default,
+        Some("1") => true,
+        Some("0") => false,
+        Some(other) => {
+            args.complain(format!("{name} {other}: use 0 or 1"));
+            default
+        }
+    }
+}
+
+/// The first words of a file's lines, lower-cased.
+fn words(setup: &Setup<'_>, file: &str) -> HashSet<Box<str>> {
+    let lines = setup.lines(file);
+    setup.with_problems(|problems| lines.iter().map(|line| first_word(line, problems)).collect())
+}
+
+fn first_word(line: &Line, problems: &mut Vec<Problem>) -> Box<str> {
+    let (word, rest) = line.split_word();
+    if !rest.is_empty() {
+        let what = format!("only the first word is read, not {}", quote(rest));
+        Problem::warning(line, what).note(problems);
+    }
+    word.to_ascii_lowercase().into()
+}
+
+impl Addresses {
+    fn hold(&self, address: &Address) -> bool {
+        let plain = address.plain().to_ascii_lowercase();
+        // Without a domain there is only the bare postmaster, whose name must not pass for a domain.
+        let domain = address.domain();
+        !domain.is_empty() && (self.0.contains(&*plain) || self.0.contains(domain))
+    }
+}
+
+impl Whitelist {
+    fn host(&self, cx: &Cx<'_>) -> Option<String> {
+        let entry = self.hosts.contains(cx.peer().ip)?;
+        Some(format!("pass, is a whitelisted host ({})", foreign(entry.as_bytes())))
+    }
+
+    fn name(&self, hello: &Hello) -> Option<String> {
+        let listed = self.names.contains(&*hello.name.to_ascii_lowercase());
+        listed.then(|| format!("pass, whitelisted helo {}", foreign(hello.name.as_bytes())))
+    }
+
+    fn sender(&self, path: &ReversePath) -> Option<String> {
+        let sender = path.address().filter(|sender| self.senders.hold(sender))?;
+        Some(format!("pass, whitelisted sender {}", foreign(sender.plain().as_bytes())))
+    }
+
+    /// Why checks have to spare this recipient, in the words of the log.
+    fn recipient(&self, cx: &Cx<'_>, recipient: &Address) -> Option<String> {
+        if self.recipients.hold(recipient) {
+            let shown = recipient.plain();
+            return Some(format!("pass, whitelisted recipient {}", foreign(shown.as_bytes())));
+        }
+        if !self.per_recipient {
+            return None;
+        }
+        let name = || self.name(cx.hello()?);
+        let sender = || self.sender(&cx.envelope()?.mail.reverse_path);
+        self.host(cx).or_else(name).or_else(sender)
+    }
+}
+
+impl Plugin for Whitelist {
+    fn hooks(&self) -> HookSet {
+        HookSet::of(&[Hook::Connect, Hook::Helo, Hook::Mail, Hook::Rcpt, Hook::Data])
+    }
+
+    fn gates(&self) -> bool {
+        true
+    }
+
+    fn connect(&self, cx: &mut Cx<'_>) -> Hooked {
+        if let Some(words) = self.host(cx) {
+            // A host that is known is known, whoever his mail is for.
+            cx.karma(5);
+            if !self.per_recipient {
+                cx.log(Level::Critical, words);
+                cx.exempt_host();
+            }
+        }
+        Ok(Verdict::Declined)
+    }
+
+    fn helo(&self, cx: &mut Cx<'_>, hello: &Hello) -> Hooked {
+        if let Some(words) = self.name(hello).filter(|_| !self.per_recipient) {
+            cx.log(Level::Critical, words);
+            cx.exempt_host();
+        }
+        Ok(Verdict::Declined)
+    }
+
+    fn mail(&self, cx: &mut Cx<'_>, mail: &MailFrom) -> Hooked {
+        if let Some(words) = self.sender(&mail.reverse_path).filter(|_| !self.per_recipient) {
+            cx.log(Level::Critical, words);
+            cx.exempt_sender();
+        }
+        Ok(Verdict::Declined)
+    }
+
+    fn rcpt(&self, cx: &mut Cx<'_>, recipient: &Address) -> Hooked {
+        let by_recipient = cx.mail_note::<ByRecipient>().is_some_and(|note| note.0);
+        if cx.mail_facts().immune.is_some() && !by_recipient {
+            return Ok(Verdict::Declined);
+        }
+        let found = self.recipient(cx, recipient);
+        if found.is_none() && by_recipient {
+            cx.mail_facts_mut().immune = None;
+        }
+        if found.is_some() || by_recipient {
+            cx.keep_mail_note(ByRecipient(found.is_some()));
+        }
+        if let Some(words) = found {
+            cx.log(Level::Critical, words);
+            cx.exempt_sender();
+        }
+        Ok(Verdict::Declined)
+    }
+
+    /// The last recipient's exemption holds for the message only if all have it.
+    fn data(&self, cx: &mut Cx<'_>, _chunked: bool) -> Hooked {
+        let accepted = cx.envelope().map_or(&[][..], |envelope| &envelope.recipients);
+        let by_recipient = cx.mail_note::<ByRecipient>().is_some();
+        let sender_is_exempt = cx.mail_facts().immune.is_some()
+            && !cx.mail_note::<ByRecipient>().is_some_and(|note| note.0);
+        if by_recipient && !sender_is_exempt {
+            let all = !accepted.is_empty()
+                && accepted.iter().all(|recipient| self.recipient(cx, recipient).is_some());
+            if all {
+                cx.exempt_sender();
+            } else {
+                cx.mail_facts_mut().immune = None;
+            }
+        }
+        Ok(Verdict::Declined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::files::Files;
+    use crate::smtp::address::parse_forward;
+
+    #[test]
+    fn arguments() {
+        for (line, complaints) in [
+            ("whitelist", 0),
+            ("whitelist_soft", 0),
+            ("whitelist per_recipient 1 merge 0", 0),
+            ("whitelist per_recipient=0 merge=1", 0),
+            ("whitelist per_recipient yes merge no", 2),
+            ("whitelist whitelisthosts", 1),
+        ] {
+            let files = Files::in_memory([]);
+            let mut problems = Vec::new();
+            let mut args = Args::of(line);
+            load(&mut args, &Setup::new(&files, &mut problems));
+            assert_eq!(args.finish().len(), complaints, "{line}");
+            assert!(problems.is_empty(), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_held_whole_or_by_domain() {
+        let list = Addresses(["ann@example.com", "example.org", "postmaster"].map(Into::into).into());
+        for (path, held) in [
+            ("<ann@example.com>", true),
+            ("<Ann@Example.COM>", true),
+            ("<ann@mail.example.com>", false),
+            ("<xann@example.com>", false),
+            ("<anybody@example.org>", true),
+            ("<anybody@sub.example.org>", false),
+            ("<\"example.org\"@example.net>", false),
+            ("<postmaster>", false),
+        ] {
+            let address = parse_forward(path.as_bytes(), false).unwrap();
+            assert_eq!(list.hold(&address), held, "{path}");
+        }
+    }
+
+    #[test]
+    fn doubtful_lines_are_told() {
+        let files = [
+            ("whitelisthosts", "192.0.2\nmail.example.org\n"),
+            ("whitelisthelo", "mail.example.org our partner\n"),
+            ("whitelistsenders", "@example.org\n"),
+        ];
+        let files = files.map(|(name, text)| (name.to_string(), text.to_string()));
+        let files = Files::in_memory(files);
+        let mut problems = Vec::new();
+        load(&mut Args::of("whitelist"), &Setup::new(&files, &mut problems));
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        for part in [
+            "whitelisthosts:1: warning: \"192.0.2\" is taken as the start",
+            "whitelisthosts:2: \"mail.example.org\" is neither",
+            "whitelisthelo:1: warning: only the first word is read",
+            "whitelisthelo: warning: exempts whoever calls himself so",
+        ] {
+            assert!(problems.iter().any(|problem| problem.starts_with(part)), "{part}");
+        }
+    }
+}
