@@ -139,6 +139,15 @@ pub const SESSION_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// worth of time has passed.
 pub const DATA_RATE_MIN: u64 = 500;
 
+/// How much longer than the idle limit a slow message may take before it counts as slow, so that
+/// silence is called silence.
+pub const DATA_GRACE: Duration = Duration::from_secs(10);
+
+/// When message text that began to come at `since` has come too slowly, `octets` so far.
+pub fn slowest_text(since: Duration, octets: u64, idle_limit: Duration) -> Duration {
+    since + idle_limit + DATA_GRACE + Duration::from_secs(octets / DATA_RATE_MIN)
+}
+
 /// Idle limit while more than 80 % of all connections are in use.
 pub const STRESS_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -106,8 +106,7 @@ fn read(octets: &[u8; ANSWER_LEN]) -> Result<Option<Fingerprint>, &'static str> 
         let end = field.and_then(|field| field.split(|octet| *octet == 0).next());
         clean(end.unwrap_or_default(), TEXT_LEN).trim().to_string()
     };
-    let found =
-        Fingerprint { os: text(OS_NAME), flavor: text(OS_FLAVOR), link: text(LINK_TYPE) };
+    let found = Fingerprint { os: text(OS_NAME), flavor: text(OS_FLAVOR), link: text(LINK_TYPE) };
     let known = !(found.os.is_empty() && found.link.is_empty());
     Ok(known.then_some(found))
 }

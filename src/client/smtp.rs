@@ -249,7 +249,12 @@ mod tests {
         let up = [Say("220 hi\r\n"), Say("250-x\r\n250-SMTPUTF8\r\n250 SIZE\r\n")];
         let with = |more: &[Play]| [&up, more].concat();
         let all = [HELLO, MAIL, RCPT, "QUIT"];
-        check(&with(&[Say("250 ok\r\n"), Say("251 ok\r\n"), Say("221 bye\r\n")]), false, "accepted", &all);
+        check(
+            &with(&[Say("250 ok\r\n"), Say("251 ok\r\n"), Say("221 bye\r\n")]),
+            false,
+            "accepted",
+            &all,
+        );
         check(
             &with(&[Say("250 ok\r\n"), Say("550 5.1.1 who?\r\n"), Say("221 bye\r\n")]),
             false,
@@ -310,7 +315,11 @@ mod tests {
         use Play::{Close, Flood, Say};
         let no_smtp = "unreachable: it does not answer as an SMTP server";
         for (plays, expected, heard) in [
-            (&[Say("554 go away\r\n"), Say("221 bye\r\n")][..], "unreachable: 554 go away", &["QUIT"][..]),
+            (
+                &[Say("554 go away\r\n"), Say("221 bye\r\n")][..],
+                "unreachable: 554 go away",
+                &["QUIT"][..],
+            ),
             (&[Close], "unreachable: it closed the connection", &[]),
             (&[Say("SSH-2.0-x\r\n")], no_smtp, &[]),
             (&[Say("220-a\r\n554 b\r\n")], "unreachable: the code changes within its reply", &[]),
@@ -341,10 +350,7 @@ mod tests {
     #[test]
     fn the_next_address_is_tried() {
         let dead = Server::start(&[]).into_dead_address();
-        assert_eq!(
-            ask(&[dead], false, 20),
-            Outcome::Unreachable("Connection refused".to_string())
-        );
+        assert_eq!(ask(&[dead], false, 20), Outcome::Unreachable("Connection refused".to_string()));
         let server = Server::start(&[Play::Say("554 but here\r\n")]);
         assert_eq!(
             ask(&[dead, server.address()], false, 20),

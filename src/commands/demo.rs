@@ -46,7 +46,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
     if privileges::is_root() {
         print("warning: running as root; a real service would become another user\n\n");
     }
-    print(&welcome(&folder, port));
+    let welcome = welcome(&folder, port);
     let options = Options {
         destination: Destination::Stderr,
         detach: false,
@@ -54,6 +54,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         any_user: true,
         reopen: None,
         warnings: problems.iter().map(ToString::to_string).collect(),
+        ready: Some(Box::new(move || print(&welcome))),
     };
     start::serve(site, defaults, options).map_err(Fault::No)?;
     Ok(DONE)

@@ -156,7 +156,9 @@ fn overview() -> String {
     for command in COMMANDS {
         text.push_str(&format!("  {:<14}{}\n", command.name, command.summary));
     }
-    text.push_str("\n`mailreeve COMMAND --help` tells more. `mailreeve --version` tells the version.\n");
+    text.push_str(
+        "\n`mailreeve COMMAND --help` tells more. `mailreeve --version` tells the version.\n",
+    );
     text
 }
 

@@ -64,6 +64,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         any_user: false,
         reopen: Some(Box::new(move || folder::open(folder.clone()))),
         warnings: warnings.iter().map(ToString::to_string).collect(),
+        ready: None,
     };
     start::serve(site, defaults, options).map_err(Fault::No)?;
     Ok(DONE)
@@ -71,6 +72,5 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
 
 /// A path that still holds after the daemon has left its folder.
 fn absolute(path: &Path) -> Result<PathBuf, Fault> {
-    std::path::absolute(path)
-        .map_err(|error| Fault::Usage(format!("{}: {error}", path.display())))
+    std::path::absolute(path).map_err(|error| Fault::Usage(format!("{}: {error}", path.display())))
 }

@@ -11,6 +11,7 @@ pub mod nets;
 pub mod patterns;
 pub mod peers;
 pub mod resolvers;
+pub mod routes;
 pub mod types;
 
 use crate::config::files::{Files, Problem, Severity};

@@ -4,6 +4,7 @@
 //! [`Answer::TempFail`] as "not listed" or "does not exist" has to write that down.
 
 pub mod cache;
+pub mod lists;
 pub mod resolver;
 #[cfg(test)]
 pub(crate) mod testing;

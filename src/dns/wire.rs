@@ -7,6 +7,7 @@
 //! has to think of control characters or of dots inside a label.
 
 use crate::dns::{Answer, Kind, Record};
+use crate::limits::DOMAIN_MAX;
 use crate::smtp::address;
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::name::{Name, NameBuilder, ParsedName, ToName};
@@ -61,7 +62,8 @@ impl WireName {
                 builder.append_label(label.to_ascii_lowercase().as_bytes()).ok()?;
             }
         }
-        builder.into_name().ok().map(WireName)
+        // The builder itself lets one octet too many through.
+        builder.into_name().ok().filter(|name| name.as_slice().len() <= DOMAIN_MAX).map(WireName)
     }
 
     /// The name in dotted form, as [`show`] writes it.

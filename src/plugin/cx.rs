@@ -327,7 +327,8 @@ impl<'a> Cx<'a> {
             Some(naughty) if naughty.texts.len() < 16 => naughty.texts.push(text),
             Some(_) => {}
             None => {
-                facts.naughty = Some(Box::new(Naughty { texts: vec![text], reject_type, due: false }));
+                facts.naughty =
+                    Some(Box::new(Naughty { texts: vec![text], reject_type, due: false }));
             }
         }
     }

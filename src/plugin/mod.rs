@@ -58,10 +58,12 @@
 
 pub mod args;
 pub mod chain;
+pub mod codes;
 pub mod content;
 pub mod cx;
 pub mod facts;
 pub mod ground;
+pub mod hosted;
 pub mod lists;
 pub mod log;
 mod lookup;
@@ -69,6 +71,7 @@ pub mod policy;
 pub mod question;
 pub mod site;
 pub mod visit;
+pub mod zones;
 
 pub use args::Args;
 pub use chain::{Chain, Loaded};

@@ -21,6 +21,7 @@ mod spooling;
 mod tests;
 
 use crate::mail::edit::Edit;
+use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Invocation, Step};
 use crate::plugin::content::{Block, Intake};
 use crate::plugin::cx::{Arrival, Moment, Peer};
@@ -28,7 +29,6 @@ use crate::plugin::facts::{Facts, MailFacts, Notes};
 use crate::plugin::log::{Event, Id, Level, Line};
 use crate::plugin::question::{Lane, Memo, Place};
 use crate::plugin::site::Site;
-use crate::plugin::Hook;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Call, Env, Need, PathOf, Session};
 use crate::smtp::verdict::Verdict;
@@ -290,7 +290,6 @@ impl Visit {
         let (session, mut desk) = self.desk(out, &mut commands);
         session.resume(&env.env(), verdict, &mut desk);
     }
-
 
     /// Of this connection.
     pub fn id(&self) -> Id {

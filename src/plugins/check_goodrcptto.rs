@@ -148,9 +148,8 @@ mod tests {
 
     #[test]
     fn recipients_are_known() {
-        let lines = ["Joe@Example.com", "ann", "@all.example", "x-y@example.com", "-"].map(|text| {
-            Line { text: text.to_string(), file: "goodrcptto".into(), number: 1 }
-        });
+        let lines = ["Joe@Example.com", "ann", "@all.example", "x-y@example.com", "-"]
+            .map(|text| Line { text: text.to_string(), file: "goodrcptto".into(), number: 1 });
         let mut problems = Vec::new();
         let good = read(&lines, &mut problems);
         assert!(problems.is_empty());
@@ -187,8 +186,10 @@ mod tests {
 
     #[test]
     fn a_quoted_local_part_is_no_entry_of_another_kind() {
-        let lines = ["@example.com", "joe@example.com"].map(|text| {
-            Line { text: text.to_string(), file: "goodrcptto".into(), number: 1 }
+        let lines = ["@example.com", "joe@example.com"].map(|text| Line {
+            text: text.to_string(),
+            file: "goodrcptto".into(),
+            number: 1,
         });
         let plugin = GoodRcptTo {
             good: read(&lines, &mut Vec::new()),

@@ -70,8 +70,7 @@ impl Plugin for MultiRcpt {
         }
         let what = if self.by_domain { "another domain" } else { "another recipient" };
         cx.log(Level::Info, format!("fail, {what}"));
-        let text =
-            format!("one recipient at a time, please send a copy for {}", recipient.plain());
+        let text = format!("one recipient at a time, please send a copy for {}", recipient.plain());
         // By its meaning a want of room, which makes it the 452 that clients wait for.
         Ok(Verdict::deny_soft((5, 3), text).for_storage())
     }

@@ -4,6 +4,7 @@
 //! what the plugin is called now; plugins of that time that are not built are entries that say why
 //! and what to use instead, so that an upgrade never keeps mail down.
 
+pub mod ident;
 pub mod load;
 pub mod logging;
 pub mod queue;
@@ -12,8 +13,11 @@ pub mod badmailfrom;
 pub mod badmailfromto;
 pub mod badrcptto;
 pub mod bogus_bounce;
+pub mod check_goodrcptto;
+pub mod check_smtp_forward;
 pub mod connection_time;
 pub mod count_unrecognized_commands;
+pub mod denysoft_multi_rcpt;
 pub mod dont_require_anglebrackets;
 pub mod earlytalker;
 pub mod headers;
@@ -24,8 +28,11 @@ pub mod naughty;
 pub mod noop_counter;
 pub mod peers;
 pub mod quit_fortune;
+pub mod rcpt_map;
 pub mod rcpt_ok;
+pub mod rcpt_regexp;
 pub mod relay;
+pub mod whitelist;
 
 use crate::plugin::log::Output;
 use crate::plugin::site::Setup;
@@ -98,8 +105,11 @@ pub static REGISTRY: &[Entry] = &[
         badrcptto::load,
     ),
     plugin("bogus_bounce", &["check_bogus_bounce"], bogus_bounce::load),
+    plugin("check_goodrcptto", &[], check_goodrcptto::load),
+    plugin("check_smtp_forward", &[], check_smtp_forward::load),
     plugin("connection_time", &[], connection_time::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
+    plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
     plugin("dont_require_anglebrackets", &[], dont_require_anglebrackets::load),
     plugin(
@@ -114,6 +124,7 @@ pub static REGISTRY: &[Entry] = &[
         "http_config",
         "settings are read from the config folder only; fetch them into it by a timer",
     ),
+    plugin("ident/p0f", &["p0f"], ident::p0f::load),
     plugin("loadcheck", &[], loadcheck::load),
     logger("logging/adaptive", logging::adaptive::load),
     gone("logging/apache", "there is no Apache to log for; use logging/file or logging/syslog"),
@@ -142,7 +153,9 @@ pub static REGISTRY: &[Entry] = &[
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
     plugin("quit_fortune", &[], quit_fortune::load),
     gone("random_error", "it refuses good mail at random; test clients with a dialogue instead"),
+    plugin("rcpt_map", &[], rcpt_map::load),
     plugin("rcpt_ok", &[], rcpt_ok::load),
+    plugin("rcpt_regexp", &[], rcpt_regexp::load),
     plugin("relay", &["check_relay", "check_norelay", "norelay", "relay_only"], relay::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
     gone("tls_cert", "it made weak certificates; get one from a CA, or make one with openssl"),
@@ -158,6 +171,7 @@ pub static REGISTRY: &[Entry] = &[
     gone("virus/klez_filter", "it looked for one virus of 2002; scan with ClamAV"),
     gone("virus/sophie", "this scanner is no longer maintained; scan with ClamAV"),
     gone("virus/uvscan", "this scanner is no longer sold; scan with ClamAV"),
+    plugin("whitelist", &["whitelist_soft"], whitelist::load),
 ];
 
 /// Finds an entry by its name or an old one.

@@ -79,11 +79,7 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 /// Reads the table; of several lines for one address the last one holds, as in qpsmtpd.
-fn read(
-    lines: &[Line],
-    domain: &str,
-    problems: &mut Vec<Problem>,
-) -> HashMap<Box<str>, Verdict> {
+fn read(lines: &[Line], domain: &str, problems: &mut Vec<Problem>) -> HashMap<Box<str>, Verdict> {
     let mut users = HashMap::new();
     for line in lines {
         let (address, rest) = line.split_word();

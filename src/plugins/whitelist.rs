@@ -26,7 +26,7 @@
 //!
 //! When it cannot tell: there is nothing to find out.
 
-use crate::config::files::{Line, Problem, quote};
+use crate::config::files::{Line, Problem, Severity, quote};
 use crate::config::nets::NetList;
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
@@ -56,7 +56,6 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let per_recipient = flag(args, "per_recipient", false);
     // Replacing or adding is the same where there is nothing to replace with.
     flag(args, "merge", true);
-    let hosts = setup.lines("whitelisthosts");
     let names = words(setup, "whitelisthelo");
     if !names.is_empty() {
         setup.warn(
@@ -71,11 +70,23 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     };
     Arc::new(Whitelist {
         per_recipient,
-        hosts: setup.with_problems(|problems| NetList::load(&hosts, problems)),
+        hosts: hosts(setup),
         names,
         senders: addresses("whitelistsenders"),
         recipients: addresses("whitelistrcpt"),
     })
+}
+
+/// A line that cannot be used exempts nobody, which harms nobody: a warning will do.
+fn hosts(setup: &Setup<'_>) -> NetList {
+    let mut found = Vec::new();
+    let hosts = NetList::load(&setup.lines("whitelisthosts"), &mut found);
+    setup.with_problems(|problems| {
+        for problem in found {
+            Problem { severity: Severity::Warning, ..problem }.note(problems);
+        }
+    });
+    hosts
 }
 
 fn flag(args: &mut Args, name: &str, default: bool) -> bool {
@@ -203,18 +214,18 @@ impl Plugin for Whitelist {
 
     /// The last recipient's exemption holds for the message only if all have it.
     fn data(&self, cx: &mut Cx<'_>, _chunked: bool) -> Hooked {
+        let Some(ByRecipient(now)) = cx.mail_note::<ByRecipient>().copied() else {
+            return Ok(Verdict::Declined);
+        };
+        if !now && cx.mail_facts().immune.is_some() {
+            // Somebody else has exempted the mail since.
+            return Ok(Verdict::Declined);
+        }
         let accepted = cx.envelope().map_or(&[][..], |envelope| &envelope.recipients);
-        let by_recipient = cx.mail_note::<ByRecipient>().is_some();
-        let sender_is_exempt = cx.mail_facts().immune.is_some()
-            && !cx.mail_note::<ByRecipient>().is_some_and(|note| note.0);
-        if by_recipient && !sender_is_exempt {
-            let all = !accepted.is_empty()
-                && accepted.iter().all(|recipient| self.recipient(cx, recipient).is_some());
-            if all {
-                cx.exempt_sender();
-            } else {
-                cx.mail_facts_mut().immune = None;
-            }
+        if accepted.iter().all(|recipient| self.recipient(cx, recipient).is_some()) {
+            cx.exempt_sender();
+        } else {
+            cx.mail_facts_mut().immune = None;
         }
         Ok(Verdict::Declined)
     }
@@ -247,7 +258,8 @@ mod tests {
 
     #[test]
     fn addresses_are_held_whole_or_by_domain() {
-        let list = Addresses(["ann@example.com", "example.org", "postmaster"].map(Into::into).into());
+        let list =
+            Addresses(["ann@example.com", "example.org", "postmaster"].map(Into::into).into());
         for (path, held) in [
             ("<ann@example.com>", true),
             ("<Ann@Example.COM>", true),
@@ -278,7 +290,7 @@ mod tests {
         assert_eq!(problems.len(), 4, "{problems:?}");
         for part in [
             "whitelisthosts:1: warning: \"192.0.2\" is taken as the start",
-            "whitelisthosts:2: \"mail.example.org\" is neither",
+            "whitelisthosts:2: warning: \"mail.example.org\" is neither",
             "whitelisthelo:1: warning: only the first word is read",
             "whitelisthelo: warning: exempts whoever calls himself so",
         ] {

@@ -55,6 +55,8 @@ pub struct Parts {
     pub log: Log,
     /// Where the load comes from.
     pub load: Box<dyn LoadAverage>,
+    /// Connections that the process's descriptors allow.
+    pub connections_max: usize,
     /// HUP, TERM, INT, USR1, USR2; tests run without.
     pub signals: Option<Signals>,
 }
@@ -77,6 +79,7 @@ pub struct EventLoop {
     load: CachedLoad,
     signals: Option<Signals>,
     slots: Slots,
+    connections_max: usize,
     by_ip: HashMap<IpAddr, usize>,
     ready: VecDeque<SlotId>,
     timers: BinaryHeap<Reverse<(Duration, usize, u32)>>,
@@ -96,7 +99,18 @@ impl EventLoop {
     /// # Errors
     /// What the system says when it has no more to register.
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
-        let Parts { poll, home, pools, listeners, site, watch, log, load, mut signals } = parts;
+        let Parts {
+            poll,
+            home,
+            pools,
+            listeners,
+            site,
+            watch,
+            log,
+            load,
+            connections_max,
+            mut signals,
+        } = parts;
         let mut registered = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let mut socket = TcpListener::from_std(listener);
@@ -121,6 +135,7 @@ impl EventLoop {
             load: CachedLoad::new(load),
             signals,
             slots: Slots::default(),
+            connections_max,
             by_ip: HashMap::new(),
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
@@ -330,7 +345,12 @@ impl EventLoop {
 
     /// More than 80 % of all connections are in use: patience gets short.
     fn is_stressed(&self) -> bool {
-        self.slots.len() * 5 > self.site.config.concurrency * 4
+        self.slots.len() * 5 > self.most_connections() * 4
+    }
+
+    /// How many connections there may be.
+    fn most_connections(&self) -> usize {
+        self.site.config.concurrency.min(self.connections_max)
     }
 
     /// The slot's life ends: it leaves the counts, and its socket is closed.

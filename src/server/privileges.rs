@@ -57,7 +57,8 @@ impl Identity {
         if Uid::effective() == self.uid && !Uid::effective().is_root() {
             return Ok(());
         }
-        setgroups(&self.groups).map_err(|error| fault("setting the groups of", &self.name, error))?;
+        setgroups(&self.groups)
+            .map_err(|error| fault("setting the groups of", &self.name, error))?;
         setgid(self.gid).map_err(|error| fault("setting the group of", &self.name, error))?;
         setuid(self.uid).map_err(|error| fault("becoming", &self.name, error))
     }
@@ -67,7 +68,8 @@ fn group_id(group: &str) -> Result<Gid, String> {
     if let Ok(gid) = group.parse::<u32>() {
         return Ok(Gid::from_raw(gid));
     }
-    let entry = Group::from_name(group).map_err(|error| fault("looking up the group", group, error))?;
+    let entry =
+        Group::from_name(group).map_err(|error| fault("looking up the group", group, error))?;
     entry.map(|entry| entry.gid).ok_or_else(|| format!("there is no group {group}"))
 }
 

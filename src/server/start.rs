@@ -42,6 +42,8 @@ pub struct Options {
     pub reopen: Option<Box<dyn Fn() -> Files + Send>>,
     /// What was found while loading, for the log.
     pub warnings: Vec<String>,
+    /// Told once the ports are bound.
+    pub ready: Option<Box<dyn FnOnce()>>,
 }
 
 /// Serves until told to stop.
@@ -83,24 +85,25 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
     for text in options.warnings.into_iter().chain(notes) {
         say(Level::Warning, text);
     }
-    if let Ok((soft, _)) = files
-        && soft < site.config.concurrency as u64 + 64
-    {
-        say(
-            Level::Warning,
-            format!("only {soft} descriptors for {} connections", site.config.concurrency),
-        );
+    let most = files.map_or(usize::MAX, |(soft, _)| connections_for(soft));
+    if most < site.config.concurrency {
+        let wanted = site.config.concurrency;
+        let text = format!("concurrency {wanted} needs more descriptors: serving {most} at once");
+        say(Level::Warning, text);
     }
     let addresses: Vec<String> = listeners
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .map(|address| address.to_string())
         .collect();
-    let mut daemon = assemble(site, defaults, options.reopen, listeners, spool, &log)
+    let mut daemon = assemble(site, defaults, options.reopen, listeners, spool, &log, most)
         .map_err(|error| format!("starting: {error}"))?;
     if let Some(identity) = &identity {
         let warning = if identity.is_root() { ", which is not wise" } else { "" };
         say(Level::Notice, format!("Running as user {}{warning}", identity.name()));
+    }
+    if let Some(ready) = options.ready {
+        ready();
     }
     for address in addresses {
         say(Level::Alert, format!("Listening on {address}"));
@@ -119,6 +122,7 @@ fn assemble(
     listeners: Vec<TcpListener>,
     spool: Spool,
     log: &Log,
+    connections_max: usize,
 ) -> io::Result<EventLoop> {
     let poll = Poll::new()?;
     let home = Arc::new(Home::new(Waker::new(poll.registry(), WAKER)?));
@@ -141,8 +145,16 @@ fn assemble(
         watch,
         log: log.clone(),
         load: Box::new(SystemLoad),
+        connections_max,
         signals: Some(signals),
     })
+}
+
+/// Connections that this many descriptors allow: what is left over is for spool files and deliveries,
+/// without which a client that was let in could not be served.
+fn connections_for(descriptors: u64) -> usize {
+    let reserve = (descriptors / 8).clamp(64, 1_024).min(descriptors / 2);
+    usize::try_from(descriptors - reserve).unwrap_or(usize::MAX)
 }
 
 /// Root has to be named: a daemon that talks to strangers should not run as root by oversight.

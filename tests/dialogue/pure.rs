@@ -301,8 +301,7 @@ impl Visitor {
         let config = &self.visit.site().config;
         if self.visit.is_receiving() {
             let (since, octets) = *self.text.get_or_insert((self.now, 0));
-            let paid = Duration::from_secs(octets / limits::DATA_RATE_MIN);
-            let slowest = since + config.data_timeout + paid;
+            let slowest = limits::slowest_text(since, octets, config.data_timeout);
             self.deadline = slowest.min(self.now + config.data_timeout);
             return;
         }
@@ -315,7 +314,7 @@ impl Visitor {
 
     fn time_out(&mut self) {
         let patience = self.visit.site().config.data_timeout;
-        let slow = |(since, octets)| octets > 0 && self.now - since >= patience;
+        let slow = |(since, octets)| self.now >= limits::slowest_text(since, octets, patience);
         let reply = if self.text.is_some_and(slow) { &reply::TOO_SLOW } else { &reply::TIMED_OUT };
         self.visit.bye(reply, &mut self.output);
     }

@@ -47,7 +47,8 @@ impl Reply {
 
     /// The answer to EHLO announces this extension.
     pub fn announces(&self, keyword: &str) -> bool {
-        let words = self.lines.iter().skip(1).filter_map(|line| line.split(|it| *it == b' ').next());
+        let words =
+            self.lines.iter().skip(1).filter_map(|line| line.split(|it| *it == b' ').next());
         words.into_iter().any(|word| word.eq_ignore_ascii_case(keyword.as_bytes()))
     }
 }
@@ -158,7 +159,12 @@ mod tests {
             ("250\r\n", 250, "", None),
             ("250 ok\n", 250, "ok", None),
             ("550 5.1.1 no such user\r\n", 550, "5.1.1 no such user", Some((1, 1))),
-            ("550-5.7.1 first\r\n550 5.7.1 second\r\n", 550, "5.7.1 first 5.7.1 second", Some((7, 1))),
+            (
+                "550-5.7.1 first\r\n550 5.7.1 second\r\n",
+                550,
+                "5.7.1 first 5.7.1 second",
+                Some((7, 1)),
+            ),
             ("450 5.1.1 class differs\r\n", 450, "5.1.1 class differs", None),
             ("550 5.1 short\r\n", 550, "5.1 short", None),
             ("550 5.1000.1 large\r\n", 550, "5.1000.1 large", None),
@@ -198,7 +204,7 @@ mod tests {
             (&"x".repeat(10_000), "a line of its reply is too long"),
             (&endless, "its reply has too many lines"),
         ] {
-            assert_eq!(read(octets.as_bytes()), Err(fault), "{:.20}", octets);
+            assert_eq!(read(octets.as_bytes()), Err(fault), "{octets:.20}");
         }
         assert_eq!(read(b"250-first\r\n250 no end"), Ok(None));
     }

@@ -68,6 +68,12 @@ fn names_are_written_as_they_are() {
         let name = vec!["a".repeat(length); labels].join(".");
         assert_eq!(WireName::new(&name).is_some(), good, "{labels} of {length}");
     }
+    for (last, good) in [(61, true), (62, false), (63, false)] {
+        let label = "a".repeat(63);
+        let name = format!("{label}.{label}.{label}.{}", "b".repeat(last));
+        let octets = WireName::new(&name).map(|name| name.0.as_slice().len());
+        assert_eq!(octets, good.then_some(255), "{last}");
+    }
     assert!(
         WireName::new(&"a.".repeat(127)).is_none() && WireName::new(&"a".repeat(70_000)).is_none()
     );

@@ -1,9 +1,9 @@
 //! The visit as the plugins' host: what they see of it, and how what they did takes effect.
 
-use crate::plugin::chain::{Host, Loaded};
-use crate::plugin::cx::{Arrival, Effect, Ground, MessageView, Occasion, Staged};
 use crate::mail::edit::Edit;
 use crate::plugin::Hook;
+use crate::plugin::chain::{Host, Loaded};
+use crate::plugin::cx::{Arrival, Effect, Ground, MessageView, Occasion, Staged};
 use crate::plugin::log::{Event, Level, Line};
 use crate::plugin::visit::Visit;
 use std::sync::Arc;

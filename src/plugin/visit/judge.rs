@@ -122,7 +122,13 @@ impl Visit {
         }
     }
 
-    pub(super) fn tell_denied(&mut self, chain: &Arc<Chain>, who: usize, verdict: &Verdict, now: Moment) {
+    pub(super) fn tell_denied(
+        &mut self,
+        chain: &Arc<Chain>,
+        who: usize,
+        verdict: &Verdict,
+        now: Moment,
+    ) {
         let Some(loaded) = chain.plugins().get(who) else { return };
         let plugin = Arc::clone(&loaded.log_name);
         observe(chain, self, Observed::Denied(Denial { plugin: &plugin, verdict }), now);
@@ -153,4 +159,3 @@ fn hooks_of(call: &Call) -> &'static [Hook] {
         Call::Unrecognized(_) => &[Hook::Unrecognized],
     }
 }
-

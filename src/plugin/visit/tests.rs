@@ -2,7 +2,6 @@
 //! word of a plugin is taken for another's.
 
 use super::*;
-use crate::plugin::question::{Answer, Question};
 use crate::config::files::Files;
 use crate::config::{Config, Defaults};
 use crate::dns::{self, Kind, Record};
@@ -10,6 +9,7 @@ use crate::limits;
 use crate::plugin::chain::Loaded;
 use crate::plugin::cx::Cx;
 use crate::plugin::question::Ask;
+use crate::plugin::question::{Answer, Question};
 use crate::plugin::{HookSet, Hooked, Plugin, Queued};
 use crate::smtp::address::Address;
 use crate::smtp::session::MailFrom;

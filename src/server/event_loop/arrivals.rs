@@ -74,11 +74,11 @@ impl EventLoop {
         // Without it only latency suffers.
         let _ = stream.set_nodelay(true);
         let ip = canonical(address.ip());
-        let config = Arc::clone(&self.site.config);
-        if self.slots.len() >= config.concurrency {
+        let most = self.most_connections();
+        if self.slots.len() >= most {
             self.say(
                 Level::Info,
-                format!("Too many connections: {} >= {}, refused {ip}", self.slots.len(), config.concurrency),
+                format!("Too many connections: {} >= {most}, refused {ip}", self.slots.len()),
             );
             return tell(&mut stream, &reply::TOO_MANY_CONNECTIONS);
         }
@@ -98,7 +98,7 @@ impl EventLoop {
         let local = SocketAddr::new(canonical(local.ip()), local.port());
         let peer = Peer { ip, port: address.port(), local, name: None };
         let mut visit = Box::new(Visit::new(id, peer, chain, &self.around()));
-        let (used, most) = (self.slots.len(), config.concurrency);
+        let used = self.slots.len();
         visit.line(Level::Info, format!("Accepted connection {used}/{most} from {ip} / Unknown"));
         visit.line(Level::Notice, format!("Connection from Unknown [{ip}]"));
         let mut out = Vec::new();
@@ -149,8 +149,7 @@ impl EventLoop {
         *self.by_ip.entry(site_ip).or_default() += 1;
         let Some(mut slot) = self.slots.take(id) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered =
-            self.poll.registry().register(&mut slot.stream, Token(id.index), interest);
+        let registered = self.poll.registry().register(&mut slot.stream, Token(id.index), interest);
         if let Err(error) = registered {
             self.say(Level::Error, format!("cannot watch a connection: {error}"));
             return self.close(slot);

@@ -94,7 +94,7 @@ impl EventLoop {
              scanners {scanners}, writers {writers}; message text in memory: {} octets; {} \
              connections since the start",
             self.slots.len(),
-            self.site.config.concurrency,
+            self.most_connections(),
             self.by_ip.len(),
             self.text_in_memory,
             self.counter,

@@ -13,7 +13,6 @@ use crate::smtp::reply;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How a turn ended.
 enum End {
@@ -85,8 +84,9 @@ impl EventLoop {
 
     fn timed_out(&mut self, slot: &mut Slot) -> End {
         let Some(visit) = &mut slot.visit else { return End::Close };
+        let idle_limit = visit.site().config.data_timeout;
         let slow = slot.text.is_some_and(|(since, octets)| {
-            octets > 0 && self.now.mono.saturating_sub(since) > self.site.config.data_timeout
+            self.now.mono >= limits::slowest_text(since, octets, idle_limit)
         });
         let reply = if slow { &reply::TOO_SLOW } else { &reply::TIMED_OUT };
         visit.bye(reply, &mut slot.out);
@@ -167,8 +167,8 @@ impl EventLoop {
                         continue;
                     }
                     let until = visit.deadline().unwrap_or(self.now.mono);
-                    slot.deadline = EventLoop::quiet_until(&slot.quiet)
-                        .map_or(until, |quiet| quiet.min(until));
+                    slot.deadline =
+                        EventLoop::quiet_until(&slot.quiet).map_or(until, |quiet| quiet.min(until));
                     slot.waiting = Waiting::Answers;
                     return Next::Stay(End::Keep);
                 }
@@ -234,8 +234,8 @@ impl EventLoop {
         let now = self.now.mono;
         if visit.is_receiving() {
             let (since, octets) = *slot.text.get_or_insert((now, 0));
-            let paid = Duration::from_secs(octets / limits::DATA_RATE_MIN);
-            slot.deadline = (now + config.data_timeout).min(since + config.data_timeout + paid);
+            let slowest = limits::slowest_text(since, octets, config.data_timeout);
+            slot.deadline = slowest.min(now + config.data_timeout);
             return;
         }
         // Always taken: what is left of a message would give the next timeout the wrong words.

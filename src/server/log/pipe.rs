@@ -3,11 +3,11 @@
 //! The command is the admin's own words and runs through the shell once, not once a line. It gets
 //! a bare environment: nothing in ours is meant for it.
 
+use crate::server::clock;
 use std::collections::BTreeSet;
 use std::io;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
-use crate::server::clock;
 use std::time::Duration;
 
 use crate::plugin::log::{Id, Level, PipeOutput};
@@ -145,7 +145,8 @@ impl PipeSink {
     }
 
     fn may_start(&self) -> bool {
-        self.started.is_none_or(|started| clock::monotonic().saturating_sub(started) >= START_INTERVAL)
+        self.started
+            .is_none_or(|started| clock::monotonic().saturating_sub(started) >= START_INTERVAL)
     }
 
     fn write(&mut self, now: &Moment) -> io::Result<()> {

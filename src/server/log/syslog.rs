@@ -4,9 +4,9 @@
 //! the process. The format is RFC 3164's, which is what every daemon that listens on /dev/log
 //! takes.
 
+use crate::server::clock;
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use crate::server::clock;
 use std::time::Duration;
 
 use crate::plugin::log::{Id, Level, SyslogOutput};

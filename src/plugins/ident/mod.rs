@@ -1,0 +1,3 @@
+//! Plugins that find out what kind of client it is.
+
+pub mod p0f;

@@ -1,0 +1,107 @@
+//! A client and a whole chain of plugins, for tests that a transcript cannot hold because another
+//! program takes part. Lanes run at once, on the test's own thread, and no name server ever answers.
+
+use super::super::load::{Strictness, load};
+use crate::config::Defaults;
+use crate::config::files::Files;
+use crate::plugin::log::{Event, Id, Level};
+use crate::plugin::question::{Answer, Ask, Lane, Place, Question};
+use crate::plugin::site::Site;
+use crate::plugin::visit::{Surroundings, Visit, Want};
+use crate::plugin::{Moment, Peer};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The client.
+pub(in crate::plugins) struct Trial {
+    visit: Visit,
+    site: Arc<Site>,
+    log: Vec<String>,
+}
+
+impl Trial {
+    /// Connects from an address to a daemon with these config files; `me` is mx.example.net.
+    pub(in crate::plugins) fn connect(files: &[(&str, &str)], ip: &str) -> Trial {
+        let files = files.iter().map(|(name, text)| (name.to_string(), text.to_string()));
+        let defaults = Defaults { host_name: "mx.example.net".to_string(), cores: 1 };
+        let (site, problems) = load(&Files::in_memory(files), &defaults, None, Strictness::Start);
+        assert!(problems.is_empty(), "{problems:?}");
+        let (chain, site) = (Arc::clone(&site.base), Arc::new(site));
+        let peer = Peer {
+            ip: ip.parse().expect("an address"),
+            port: 1,
+            local: "198.51.100.25:25".parse().expect("an address"),
+            name: None,
+        };
+        let visit = Visit::new(Id(7), peer, chain, &around(&site));
+        let mut trial = Trial { visit, site, log: Vec::new() };
+        trial.pump(b"");
+        trial
+    }
+
+    /// Sends a line; gives the reply without its last line end.
+    pub(in crate::plugins) fn say(&mut self, line: &str) -> String {
+        self.pump(format!("{line}\r\n").as_bytes())
+    }
+
+    /// What plugins have logged since the last time, each line `plugin: text`.
+    pub(in crate::plugins) fn take_log(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
+    }
+
+    fn pump(&mut self, mut input: &[u8]) -> String {
+        let mut out = Vec::new();
+        loop {
+            let (used, want) = self.visit.pump(input, &mut out, &around(&self.site));
+            input = input.get(used..).unwrap_or_default();
+            match want {
+                Want::Move(lane) => self.work(lane),
+                Want::Answers => {
+                    for question in self.visit.take_questions() {
+                        self.visit.answer(&question, &Arc::new(Answer::TempFail));
+                    }
+                }
+                Want::Turn => {}
+                Want::Input | Want::Written | Want::Pause(_) | Want::Home | Want::Close => break,
+            }
+        }
+        self.log.extend(self.visit.take_log().into_iter().filter_map(|event| match event {
+            Event::Line(line) if !line.plugin.is_empty() => {
+                Some(format!("{}: {}", line.plugin, line.text))
+            }
+            _ => None,
+        }));
+        String::from_utf8(out).expect("replies are ASCII").trim_end().to_string()
+    }
+
+    fn work(&mut self, mut lane: Lane) {
+        loop {
+            let place = match lane {
+                Lane::Workers => Place::Worker,
+                lane => Place::Lane(lane, &Nobody),
+            };
+            match self.visit.work(place, Moment::default()) {
+                Want::Move(next) => lane = next,
+                _ => return,
+            }
+        }
+    }
+}
+
+fn around(site: &Arc<Site>) -> Surroundings<'_> {
+    Surroundings {
+        now: Moment::default(),
+        site,
+        verbosity: Level::Debug,
+        stopwatch: || Duration::ZERO,
+    }
+}
+
+/// A resolver that knows nothing.
+struct Nobody;
+
+impl Ask for Nobody {
+    fn ask(&self, questions: &[Question], _deadline: Duration) -> Vec<Arc<Answer>> {
+        questions.iter().map(|_| Arc::new(Answer::TempFail)).collect()
+    }
+}
