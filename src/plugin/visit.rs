@@ -20,6 +20,7 @@ mod spooling;
 #[cfg(test)]
 mod tests;
 
+use crate::limits;
 use crate::mail::edit::Edit;
 use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Invocation, Step};
@@ -299,6 +300,16 @@ impl Visit {
     /// The client.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// The client's reverse name, whenever it comes. What is not of the alphabet of host names is left
+    /// out, as qpsmtpd does, for it is shown in replies, logs and header fields.
+    pub fn set_name(&mut self, name: &str) {
+        let allowed = |c: &char| c.is_ascii_alphanumeric() || "-._[]".contains(*c);
+        let name: String = name.chars().filter(allowed).take(limits::DOMAIN_MAX).collect();
+        if !name.is_empty() {
+            self.peer.name = Some(name.into());
+        }
     }
 
     /// The snapshot that this session keeps.

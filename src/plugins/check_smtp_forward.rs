@@ -309,7 +309,7 @@ mod tests {
         trial.say("MAIL FROM:<a@example.org>");
         assert_eq!(
             trial.say("RCPT TO:<c@example.com>"),
-            "450 4.4.1 Unable to connect to 127.0.0.1: Connection refused [7.1]"
+            "450 4.4.1 Unable to connect to 127.0.0.1: Connection refused [7.2]"
         );
     }
 }

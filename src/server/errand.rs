@@ -16,6 +16,7 @@ use crate::smtp::reply::{self, Reply};
 use crate::sys::map::View;
 use mio::Waker;
 use std::io;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub enum Done {
     NotWritten(SlotId, u32, &'static Reply, String),
     /// A job died with the visit.
     Lost(SlotId),
+    /// A hook on a lane has questions; the answers go there with their numbers.
+    Questions(Vec<Question>, Sender<(usize, Arc<Answer>)>),
     /// A new snapshot of the configuration.
     Site(Arc<Site>),
 }
@@ -235,9 +238,10 @@ impl Pools {
             visit.overloaded();
             return Some(Done::Home(slot, visit));
         }
+        let ask = AskLoop { home: Arc::clone(&self.home) };
         let place = match lane {
             Lane::Workers => Place::Worker,
-            Lane::Scanners | Lane::Writers => Place::Lane(lane, &NobodyKnows),
+            Lane::Scanners | Lane::Writers => Place::Lane(lane, &ask),
         };
         match visit.work(place, clock::moment()) {
             Want::Move(next) => match self.send(slot, visit, next) {
@@ -295,11 +299,23 @@ impl Octets for View {
     }
 }
 
-/// On a lane without a resolver behind it nobody knows anything.
-struct NobodyKnows;
+/// On a lane a question waits: it goes to the loop, whose resolver answers, until the deadline.
+struct AskLoop {
+    home: Arc<Home>,
+}
 
-impl Ask for NobodyKnows {
-    fn ask(&self, questions: &[Question], _deadline: Duration) -> Vec<Arc<Answer>> {
-        questions.iter().map(|_| Arc::new(Answer::TempFail)).collect()
+impl Ask for AskLoop {
+    fn ask(&self, questions: &[Question], deadline: Duration) -> Vec<Arc<Answer>> {
+        let mut answers = vec![Arc::new(Answer::TempFail); questions.len()];
+        let (sender, receiver) = channel();
+        self.home.post(Done::Questions(questions.to_vec(), sender));
+        for _ in questions {
+            let patience = deadline.saturating_sub(clock::monotonic());
+            let Ok((index, answer)) = receiver.recv_timeout(patience) else { break };
+            if let Some(place) = answers.get_mut(index) {
+                *place = answer;
+            }
+        }
+        answers
     }
 }

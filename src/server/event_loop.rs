@@ -5,6 +5,7 @@
 //! home through [`Home`]. New connections are in `arrivals.rs`, signals and the end in `stop.rs`.
 
 mod arrivals;
+mod names;
 mod stop;
 mod turn;
 
@@ -16,6 +17,7 @@ use crate::plugin::{Moment, Question};
 use crate::server::clock::{self, CachedLoad, LoadAverage};
 use crate::server::errand::{Done, Home, Pools, SlotId};
 use crate::server::log::Log;
+use crate::server::resolver;
 use crate::server::slots::{Slot, Slots, Waiting};
 use crate::server::watch::Watch;
 use crate::smtp::reply;
@@ -33,6 +35,7 @@ use std::time::Duration;
 pub const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 const LISTENERS: usize = usize::MAX - 1_000;
+const RESOLVER: usize = LISTENERS - 1_000;
 
 /// The read buffer that all connections share.
 const BUFFER: usize = 64 * 1_024;
@@ -74,6 +77,9 @@ pub struct EventLoop {
     listeners: Vec<Listener>,
     site: Arc<Site>,
     watch: Watch,
+    resolver: resolver::Shell,
+    lane_questions: HashMap<u64, names::LaneQuestion>,
+    lane_counter: u64,
     log: Log,
     verbosity: Level,
     load: CachedLoad,
@@ -121,6 +127,8 @@ impl EventLoop {
         if let Some(signals) = &mut signals {
             poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
         }
+        let settings = resolver::settings(&site.config);
+        let resolver = resolver::Shell::new(settings, poll.registry().try_clone()?, RESOLVER);
         let now = clock::moment();
         let verbosity = verbosity_of(&log);
         Ok(EventLoop {
@@ -130,6 +138,9 @@ impl EventLoop {
             listeners: registered,
             site,
             watch,
+            resolver,
+            lane_questions: HashMap::new(),
+            lane_counter: 0,
             log,
             verbosity,
             load: CachedLoad::new(load),
@@ -166,6 +177,9 @@ impl EventLoop {
                 match event.token() {
                     WAKER => {}
                     SIGNALS => self.on_signals(),
+                    Token(token) if self.resolver.owns(token) => {
+                        self.resolver.on_event(token, self.now.mono);
+                    }
                     Token(token) if token >= LISTENERS => {
                         if let Some(listener) = self.listeners.get_mut(token - LISTENERS) {
                             listener.ready = true;
@@ -175,6 +189,7 @@ impl EventLoop {
                 }
             }
             self.on_homecomers();
+            self.deliver_answers();
             self.accept_some();
             self.give_turns();
             self.fire_timers();
@@ -193,6 +208,9 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let mut wait = self.timers.peek().map(|Reverse((at, ..))| *at);
+        if let Some(at) = self.resolver.deadline() {
+            wait = Some(wait.map_or(at, |other| other.min(at)));
+        }
         if let Some(stop) = self.stopping {
             wait = Some(wait.map_or(stop, |at| at.min(stop)));
         }
@@ -229,8 +247,10 @@ impl EventLoop {
                         slot.visit = Some(visit);
                         slot.waiting = Waiting::Turn;
                         self.make_ready(id);
+                        self.catch_up(id);
                     }
                 }
+                Done::Questions(questions, sender) => self.ask_for_lane(&questions, &sender),
                 Done::Written(id, message, file, spare) => self.on_visit(id, |visit, _| {
                     visit.block_written(message, file, spare);
                 }),
@@ -266,6 +286,7 @@ impl EventLoop {
             let text = "listen has changed: that takes effect at the next start";
             self.say(Level::Warning, text.to_string());
         }
+        self.resolver.configure(resolver::settings(&site.config), self.now.mono);
         self.site = site;
         self.verbosity = verbosity_of(&self.log);
         self.say(Level::Notice, "configuration loaded".to_string());
@@ -371,6 +392,7 @@ impl EventLoop {
         }
         // Nothing to do about a failure: the descriptor is closed in any case.
         let _ = self.poll.registry().deregister(&mut slot.stream);
+        self.resolver.cancel(names::asker_of(slot.id));
         let id = slot.id;
         drop(slot);
         self.slots.free(id);

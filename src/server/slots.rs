@@ -4,13 +4,16 @@
 //! look again. The visit is in it only while it is at home. A place is used again with the next
 //! generation, so that a late answer to a client that is gone meets nobody.
 
+use crate::dns;
 use crate::limits;
 use crate::plugin::Question;
+use crate::plugin::question::Answer;
 use crate::plugin::visit::Visit;
 use crate::server::errand::SlotId;
 use mio::net::TcpStream;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a slot waits for.
@@ -72,6 +75,10 @@ pub struct Slot {
     pub lingered: usize,
     /// Memory its message text held at the last look.
     pub text_in_memory: usize,
+    /// The question for the client's name, while it is open.
+    pub name_asked: Option<dns::Question>,
+    /// Answers that came while the visit was away.
+    pub late_answers: Vec<(Question, Arc<Answer>)>,
 }
 
 impl Slot {

@@ -12,7 +12,8 @@
 use super::ops::{Field, Fold, Key, Row, Table};
 use super::queue::Entry;
 use super::{Backend, Failure, Keep, Open, Visit};
-use redis::{Connection, ConnectionAddr, Pipeline, RedisConnectionInfo, RedisError};
+use redis::{Connection, ConnectionAddr, ErrorKind, Pipeline, RedisConnectionInfo, RedisError};
+use redis::{FromRedisValue, IntoConnectionInfo, ServerErrorKind};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -86,7 +87,7 @@ impl Server {
             login = login.set_password(password);
         }
         let address = ConnectionAddr::Tcp(self.address.ip().to_string(), self.address.port());
-        let info = redis::IntoConnectionInfo::into_connection_info(address)?;
+        let info = address.into_connection_info()?;
         let client = redis::Client::open(info.set_redis_settings(login))?;
         let connection = client.get_connection_with_timeout(CONNECT_TIME_MAX)?;
         connection.set_read_timeout(Some(ANSWER_TIME_MAX))?;
@@ -135,7 +136,7 @@ struct Valkey {
 }
 
 impl Valkey {
-    fn ask<T: redis::FromRedisValue>(&mut self, pipe: &Pipeline) -> Result<T, Failure> {
+    fn ask<T: FromRedisValue>(&mut self, pipe: &Pipeline) -> Result<T, Failure> {
         pipe.query(&mut self.connection).map_err(|error| failure(&self.server, &error))
     }
 
@@ -178,7 +179,9 @@ impl Backend for Valkey {
         }
         let done: Result<redis::Value, RedisError> = pipe.query(&mut self.connection);
         done.map(drop).map_err(|error| Failure {
-            is_doubtful: error.is_io_error() || error.is_timeout(),
+            // Only then does the server say that it did nothing. Where a foreign value stands under
+            // one of our names, the rest of the batch was done.
+            is_doubtful: error.kind() != ErrorKind::Server(ServerErrorKind::ExecAbort),
             ..failure(&self.server, &error)
         })
     }

@@ -7,6 +7,7 @@ use crate::dialogue::play::{Failure, Folder, Said, Wire};
 use crate::dialogue::script::{End, Script};
 use crate::dialogue::spool::MemoryFile;
 use crate::dialogue::zone::Zone;
+use mailreeve::dns;
 use mailreeve::config::Defaults;
 use mailreeve::config::files::{Files, Severity};
 use mailreeve::limits;
@@ -85,6 +86,12 @@ impl Visitor {
         let mut visitor = Visitor::connect(Arc::new(site), ip, script.load);
         visitor.log.extend(problems.iter().map(ToString::to_string));
         visitor.zone = script.zone.clone();
+        // The core asks for the client's name at accept; here it is known at once, or not at all.
+        let name = dns::Question::new(&dns::reverse_name(ip.to_canonical()), dns::Kind::Ptr);
+        let (answer, took) = visitor.zone.answer(&name);
+        if let (Some(dns::Record::Name(name)), Duration::ZERO) = (answer.records().first(), took) {
+            visitor.visit.set_name(name);
+        }
         visitor.folder = Some(folder);
         visitor.settle();
         Ok(visitor)

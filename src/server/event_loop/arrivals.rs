@@ -144,6 +144,8 @@ impl EventLoop {
             quiet: Vec::new(),
             lingered: 0,
             text_in_memory: 0,
+            name_asked: None,
+            late_answers: Vec::new(),
         };
         let id = self.slots.insert(make);
         *self.by_ip.entry(site_ip).or_default() += 1;
@@ -154,6 +156,7 @@ impl EventLoop {
             self.say(Level::Error, format!("cannot watch a connection: {error}"));
             return self.close(slot);
         }
+        self.ask_name(&mut slot, ip);
         slot.deadline = now + Duration::from_secs(1);
         self.turn(slot);
     }

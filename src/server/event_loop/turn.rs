@@ -280,8 +280,13 @@ impl EventLoop {
                 Question::Quiet(duration) => {
                     slot.quiet.push((question, self.now.mono + duration));
                 }
-                // No resolver and no store stand behind this loop: nobody knows.
-                Question::Dns(_) | Question::Store(..) | Question::Lane(_) => {
+                Question::Dns(ref name) => {
+                    if let Some(answer) = self.ask_resolver(slot.id, name) {
+                        answered |= visit.answer(&question, &answer);
+                    }
+                }
+                // No store stands behind this loop: nobody knows.
+                Question::Store(..) | Question::Lane(_) => {
                     answered |= visit.answer(&question, &Arc::new(Answer::TempFail));
                 }
             }

@@ -1,0 +1,127 @@
+//! Questions to the resolver: the sessions' own, those of hooks on a lane, and the name of each client.
+//!
+//! The name is asked for when a client is let in and delays nothing: whoever needs it before it is
+//! there finds `Unknown`. It is shown in logs and in Received, and never trusted.
+
+use super::{EventLoop, Slot};
+use crate::dns;
+use crate::plugin::Question;
+use crate::plugin::question::Answer;
+use crate::plugin::visit::Visit;
+use crate::server::errand::SlotId;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// Askers with this bit are hooks that wait on a lane, the others are slots.
+const ON_LANE: u64 = 1 << 63;
+
+/// A hook on a lane that waits for one of its answers.
+pub(super) struct LaneQuestion {
+    pub(super) index: usize,
+    pub(super) sender: Sender<(usize, Arc<Answer>)>,
+}
+
+impl EventLoop {
+    /// Asks for the client's name.
+    pub(super) fn ask_name(&mut self, slot: &mut Slot, ip: IpAddr) {
+        let question = dns::Question::new(&dns::reverse_name(ip), dns::Kind::Ptr);
+        let answer = self.resolver.ask(asker_of(slot.id), &question, self.now.mono);
+        slot.name_asked = Some(question);
+        if let (Some(answer), Some(visit)) = (answer, &mut slot.visit) {
+            slot.name_asked = None;
+            take_name(visit, &answer);
+        }
+    }
+
+    /// Asks one of a session's questions; an answer that is known already comes back.
+    pub(super) fn ask_resolver(&mut self, id: SlotId, question: &dns::Question) -> Option<Arc<Answer>> {
+        self.resolver.ask(asker_of(id), question, self.now.mono)
+    }
+
+    /// Questions of a hook on a lane.
+    pub(super) fn ask_for_lane(&mut self, questions: &[Question], sender: &Sender<(usize, Arc<Answer>)>) {
+        for (index, question) in questions.iter().enumerate() {
+            let Question::Dns(question) = question else {
+                // Only names can be asked for from there. The other end may have gone.
+                let _ = sender.send((index, Arc::new(Answer::TempFail)));
+                continue;
+            };
+            self.lane_counter += 1;
+            let asker = ON_LANE | self.lane_counter;
+            match self.resolver.ask(asker, question, self.now.mono) {
+                Some(answer) => {
+                    let _ = sender.send((index, answer));
+                }
+                None => {
+                    let waits = LaneQuestion { index, sender: sender.clone() };
+                    self.lane_questions.insert(asker, waits);
+                }
+            }
+        }
+    }
+
+    /// Hands out what the resolver has found.
+    pub(super) fn deliver_answers(&mut self) {
+        self.resolver.tick(self.now.mono);
+        for (level, text) in self.resolver.take_lines() {
+            self.say(level, text);
+        }
+        for (asker, question, answer) in self.resolver.take_answers() {
+            if asker & ON_LANE != 0 {
+                if let Some(waits) = self.lane_questions.remove(&asker) {
+                    // The hook may have given up by now.
+                    let _ = waits.sender.send((waits.index, answer));
+                }
+            } else {
+                self.answer_slot(slot_of(asker), question, answer);
+            }
+        }
+    }
+
+    fn answer_slot(&mut self, id: SlotId, question: Question, answer: Arc<Answer>) {
+        let Some(slot) = self.slots.find(id) else { return };
+        let Some(visit) = &mut slot.visit else {
+            slot.late_answers.push((question, answer));
+            return;
+        };
+        let is_name = matches!((&question, &slot.name_asked), (Question::Dns(a), Some(b)) if a == b);
+        if is_name {
+            slot.name_asked = None;
+            take_name(visit, &answer);
+        }
+        if visit.answer(&question, &answer) {
+            slot.waiting = super::Waiting::Turn;
+            self.make_ready(id);
+        }
+    }
+
+    /// Answers that came while the visit was away.
+    pub(super) fn catch_up(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.find(id) else { return };
+        for (question, answer) in std::mem::take(&mut slot.late_answers) {
+            self.answer_slot(id, question, answer);
+        }
+    }
+}
+
+fn take_name(visit: &mut Visit, answer: &Answer) {
+    let Answer::Dns(answer) = answer else { return };
+    let name = answer.records().iter().find_map(|record| match record {
+        dns::Record::Name(name) => Some(name),
+        dns::Record::Address(_) | dns::Record::Mx(..) | dns::Record::Text(_) => None,
+    });
+    if let Some(name) = name {
+        visit.set_name(name);
+    }
+}
+
+pub(super) fn asker_of(id: SlotId) -> u64 {
+    // Places are reused, so an index stays far below 2^31.
+    (id.index as u64) << 32 | u64::from(id.generation)
+}
+
+fn slot_of(asker: u64) -> SlotId {
+    let index = usize::try_from(asker >> 32).unwrap_or(usize::MAX);
+    SlotId { index, generation: (asker & u64::from(u32::MAX)) as u32 }
+}
