@@ -9,5 +9,6 @@ mod dialogue;
 mod json;
 #[cfg(test)]
 mod parked;
+mod sample;
 mod smuggling;
 mod tidy;

@@ -9,6 +9,7 @@ pub mod load;
 pub mod logging;
 pub mod queue;
 
+pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
 pub mod badmailfromto;
 pub mod badrcptto;

@@ -319,3 +319,30 @@ impl Ask for AskLoop {
         answers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Poll, Token};
+
+    /// A job that unwinds, or is thrown away before it began, tells the loop.
+    #[test]
+    fn a_lost_job_is_told() {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let home = Arc::new(Home::new(waker));
+        let slot = SlotId { index: 3, generation: 7 };
+        let pool: Pool<Guard> = Pool::new(2);
+        let guard = || Guard { home: Arc::clone(&home), slot, armed: true };
+        assert!(pool.submit(guard()).is_ok());
+        pool.start("test", 1, |_guard| panic!("a fault in a job")).expect("a thread");
+        pool.finish();
+        drop(guard());
+        let mut dismissed = guard();
+        dismissed.armed = false;
+        drop(dismissed);
+        let lost = home.take();
+        assert_eq!(lost.len(), 2);
+        assert!(lost.iter().all(|done| matches!(done, Done::Lost(id) if *id == slot)));
+    }
+}

@@ -8,7 +8,7 @@ use crate::plugin::log::{Event, Id, Level};
 use crate::plugin::question::{Answer, Ask, Lane, Place, Question};
 use crate::plugin::site::Site;
 use crate::plugin::visit::{Surroundings, Visit, Want};
-use crate::plugin::{Moment, Peer};
+use crate::plugin::{Chain, Loaded, Moment, Peer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +17,29 @@ pub(in crate::plugins) struct Trial {
     visit: Visit,
     site: Arc<Site>,
     log: Vec<String>,
+    /// The one record of the store, as `table key`; its value is empty.
+    pub(in crate::plugins) stored: Option<String>,
 }
 
 impl Trial {
     /// Connects from an address to a daemon with these config files; `me` is mx.example.net.
     pub(in crate::plugins) fn connect(files: &[(&str, &str)], ip: &str) -> Trial {
+        Trial::connect_with(files, ip, Vec::new())
+    }
+
+    /// The same with plugins that stand behind the first line of the file `plugins`.
+    pub(in crate::plugins) fn connect_with(
+        files: &[(&str, &str)],
+        ip: &str,
+        more: Vec<Loaded>,
+    ) -> Trial {
         let files = files.iter().map(|(name, text)| (name.to_string(), text.to_string()));
         let defaults = Defaults { host_name: "mx.example.net".to_string(), cores: 1 };
         let (site, problems) = load(&Files::in_memory(files), &defaults, None, Strictness::Start);
         assert!(problems.is_empty(), "{problems:?}");
-        let (chain, site) = (Arc::clone(&site.base), Arc::new(site));
+        let mut plugins = site.base.plugins().to_vec();
+        plugins.splice(1..1, more);
+        let (chain, site) = (Arc::new(Chain::new("plugins", plugins)), Arc::new(site));
         let peer = Peer {
             ip: ip.parse().expect("an address"),
             port: 1,
@@ -34,7 +47,7 @@ impl Trial {
             name: None,
         };
         let visit = Visit::new(Id(7), peer, chain, &around(&site));
-        let mut trial = Trial { visit, site, log: Vec::new() };
+        let mut trial = Trial { visit, site, log: Vec::new(), stored: None };
         trial.pump(b"");
         trial
     }
@@ -58,7 +71,8 @@ impl Trial {
                 Want::Move(lane) => self.work(lane),
                 Want::Answers => {
                     for question in self.visit.take_questions() {
-                        self.visit.answer(&question, &Arc::new(Answer::TempFail));
+                        let answer = self.answer(&question);
+                        self.visit.answer(&question, &Arc::new(answer));
                     }
                 }
                 Want::Turn => {}
@@ -72,6 +86,16 @@ impl Trial {
             _ => None,
         }));
         String::from_utf8(out).expect("replies are ASCII").trim_end().to_string()
+    }
+
+    fn answer(&self, question: &Question) -> Answer {
+        match question {
+            Question::Store(table, key) => {
+                let held = self.stored.as_ref() == Some(&format!("{table} {key}"));
+                Answer::Stored(held.then(Box::default))
+            }
+            Question::Dns(_) | Question::Quiet(_) | Question::Lane(_) => Answer::TempFail,
+        }
     }
 
     fn work(&mut self, mut lane: Lane) {
