@@ -11,6 +11,7 @@ pub mod plugin;
 pub mod plugins;
 pub mod server;
 pub mod smtp;
+pub mod store;
 pub mod sys;
 
 #[cfg(any(test, fuzzing))]

@@ -6,12 +6,14 @@
 //! nevertheless, since its reason is what the sender is told.
 
 use super::files::{Line, Problem, quote};
-use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use std::collections::HashMap;
 
 pub use self::domains::DomainList;
+pub use self::names::NameList;
 
 mod domains;
+mod names;
 
 /// Characters that make an entry a regular expression in qpsmtpd 0.96.
 const REGEX_MARKS: [char; 9] = ['/', '^', '$', '*', '+', '!', '%', '?', '\\'];
@@ -197,18 +199,24 @@ fn check_regex(pattern: &str, rules: Rules, before: usize) -> Result<(), String>
     if regex.is_empty() {
         return Err(format!("{} would fit every address", quote(pattern)));
     }
+    compile(regex, rules.ignore_case).map(|_| ()).map_err(|reason| {
+        format!("{} is no regular expression: {reason}", quote(pattern))
+    })
+}
+
+/// An expression within the bounds, or in words why there is none.
+fn compile(regex: &str, ignore_case: bool) -> Result<Regex, String> {
     let compiled = RegexBuilder::new(regex)
         .unicode(false)
-        .case_insensitive(rules.ignore_case)
+        .case_insensitive(ignore_case)
         .nest_limit(REGEX_NEST_MAX)
         .size_limit(REGEX_SIZE_MAX)
         .build();
-    compiled.map(|_| ()).map_err(|error| {
+    compiled.map_err(|error| {
         // The message draws the expression over several lines and ends with the reason.
         let error = error.to_string();
         let reason = error.lines().last().unwrap_or_default();
-        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-        format!("{} is no regular expression: {reason}", quote(pattern))
+        reason.strip_prefix("error: ").unwrap_or(reason).to_string()
     })
 }
 

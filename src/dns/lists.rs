@@ -132,10 +132,7 @@ mod tests {
             (Answer::NoData, Listing::NotListed),
             (Answer::NxDomain, Listing::NotListed),
             (Answer::TempFail, Listing::Unknown),
-            (
-                Answer::Found([Record::Text(b"127.0.0.2"[..].into())].into()),
-                Listing::NotListed,
-            ),
+            (Answer::Found([Record::Text(b"127.0.0.2"[..].into())].into()), Listing::NotListed),
         ] {
             assert_eq!(classify(&answer), expected);
         }

@@ -17,6 +17,7 @@ use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Toke
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
+use crate::store::Op;
 use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -378,6 +379,11 @@ impl<'a> Cx<'a> {
     /// Keeps this plugin's note on the transaction.
     pub fn keep_mail_note<T: Any + Send + Clone>(&mut self, note: T) {
         self.staged.mail_note = Some(Box::new(note));
+    }
+
+    /// Changes a record of the store. Reads see it from now on.
+    pub fn record(&mut self, op: Op) {
+        self.stage(Effect::Record(op));
     }
 
     /// Delays the next reply.

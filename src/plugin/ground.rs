@@ -11,6 +11,7 @@ use crate::plugin::log::{Id, Level};
 use crate::plugin::question::Memo;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Call, Hello, Transaction};
+use crate::store::Op;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -133,6 +134,8 @@ pub enum Effect {
     Redirect(Address),
     /// Replaces the reverse-path.
     SetSender(ReversePath),
+    /// Changes a record of the store: an operation that can be applied in any order.
+    Record(Op),
     /// From the next hook on another list of plugins serves this client.
     UseChain(String),
 }

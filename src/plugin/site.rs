@@ -5,6 +5,7 @@ use crate::config::files::{Files, Line, Problem, Severity, Stamp};
 use crate::config::peers::Peers;
 use crate::plugin::chain::{Chain, Loaded};
 use crate::plugin::log::{Level, Output};
+use crate::store;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct Site {
     /// The daemon's settings.
     pub config: Arc<Config>,
+    /// Where reputations are kept.
+    pub store: store::Settings,
     /// The list in the file `plugins`.
     pub base: Arc<Chain>,
     /// Lists under `peers/`, by file name, where `plugins` has the line `peers`.

@@ -33,6 +33,7 @@ use crate::plugin::site::Site;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Call, Env, Need, PathOf, Session};
 use crate::smtp::verdict::Verdict;
+use crate::store::Op;
 use desk::Desk;
 use judge::{Judged, Progress};
 use message::Mail;
@@ -98,6 +99,7 @@ pub struct Visit {
     early_edits: Vec<Edit>,
     prefetched: Memo,
     log: Vec<Event>,
+    ops: Vec<Op>,
     block_due: Option<Box<Block>>,
     tarpit: Duration,
     transaction_ended: bool,
@@ -133,6 +135,7 @@ impl Visit {
             early_edits: Vec::new(),
             prefetched: Memo::default(),
             log: Vec::new(),
+            ops: Vec::new(),
             block_due: None,
             tarpit: Duration::ZERO,
             transaction_ended: false,
@@ -335,6 +338,11 @@ impl Visit {
     /// Log events since the last call.
     pub fn take_log(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.log)
+    }
+
+    /// Changes to the store since the last call.
+    pub fn take_ops(&mut self) -> Vec<Op> {
+        std::mem::take(&mut self.ops)
     }
 
     /// A line of the core.

@@ -117,7 +117,8 @@ mod tests {
                 addresses(if good { codes } else { &["127.0.0.2"] })
             });
             assert_eq!(played.said.contains("550 5.7.1 (dnsbl) "), refused, "{}", played.said);
-            let skips = played.log.iter().any(|line| line.contains("dnsbl: skip, whitelisted host"));
+            let skips =
+                played.log.iter().any(|line| line.contains("dnsbl: skip, whitelisted host"));
             assert_eq!(skips, !refused, "{:?}", played.log);
         }
     }

@@ -196,13 +196,11 @@ mod tests {
     #[test]
     fn one_connection_is_judged_once_and_by_the_first_list() {
         let files = [("plugins", "dnsbl reject naughty\nrcpt_ok"), LISTS];
-        let played = play(&files, "192.0.2.1", &MAIL.repeat(2), listing(&["c.example", "b.example"]));
+        let played =
+            play(&files, "192.0.2.1", &MAIL.repeat(2), listing(&["c.example", "b.example"]));
         assert_eq!(
             played.log,
-            [
-                "(mail) dnsbl: karma -1 (-1)",
-                "(mail) dnsbl: fail, NAUGHTY, b.example (127.0.0.2)",
-            ]
+            ["(mail) dnsbl: karma -1 (-1)", "(mail) dnsbl: fail, NAUGHTY, b.example (127.0.0.2)",]
         );
         assert!(!played.said.contains("\r\n5"), "{}", played.said);
     }

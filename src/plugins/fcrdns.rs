@@ -86,7 +86,8 @@ impl Plugin for Fcrdns {
             match names(&cx.dns(Question::new(&reverse_name(ip), Kind::Ptr))?) {
                 Err(finding) => finding,
                 Ok(names) => {
-                    let both = |name: &Box<str>| [Kind::A, Kind::Aaaa].map(|it| Question::new(name, it));
+                    let both =
+                        |name: &Box<str>| [Kind::A, Kind::Aaaa].map(|it| Question::new(name, it));
                     judge(ip, &names, &cx.dns_all(names.iter().flat_map(both))?)
                 }
             }
@@ -187,7 +188,12 @@ mod tests {
     use crate::config::files::Files;
     use crate::plugins::testing;
 
-    fn check(ip: &str, ptr: &Answer, forward: &[Answer], expected: (&str, i32, Option<bool>, &str)) {
+    fn check(
+        ip: &str,
+        ptr: &Answer,
+        forward: &[Answer],
+        expected: (&str, i32, Option<bool>, &str),
+    ) {
         let ip: IpAddr = ip.parse().expect("an address");
         let finding = match names(ptr) {
             Err(finding) => finding,
@@ -207,7 +213,12 @@ mod tests {
         let unknown = "fail, error getting forward DNS: no answer";
         for (ip, v4, v6, expected) in [
             ("192.0.2.1", a(&["192.0.2.1"]), empty.clone(), ("pass", 1, Some(true), "pass")),
-            ("192.0.2.1", a(&["10.0.0.1", "192.0.2.1"]), dumb.clone(), ("pass", 1, Some(true), "pass")),
+            (
+                "192.0.2.1",
+                a(&["10.0.0.1", "192.0.2.1"]),
+                dumb.clone(),
+                ("pass", 1, Some(true), "pass"),
+            ),
             ("2001:db8::1", empty.clone(), a(&["2001:db8::1"]), ("pass", 1, Some(true), "pass")),
             ("192.0.2.1", a(&["192.0.2.2"]), empty.clone(), ("fail", 0, Some(false), other)),
             ("192.0.2.1", empty.clone(), a(&["2001:db8::1"]), ("fail", 0, Some(false), other)),
@@ -239,7 +250,10 @@ mod tests {
                 ("fail", -1, Some(false), "fail, invalid FQDN chars"),
             ),
             (testing::names(&[""]), ("fail", -1, Some(false), "fail, not FQDN")),
-            (testing::addresses(&["192.0.2.1"]), ("permerror", -1, Some(false), "fail, no PTR (NOERROR)")),
+            (
+                testing::addresses(&["192.0.2.1"]),
+                ("permerror", -1, Some(false), "fail, no PTR (NOERROR)"),
+            ),
         ] {
             check("192.0.2.1", &ptr, &[], expected);
         }
@@ -252,8 +266,10 @@ mod tests {
             Kind::A => testing::addresses(&["192.0.2.1"]),
             _ => Answer::NoData,
         };
-        let mails = ["EHLO a.example", "MAIL FROM:<a@b.example>", "RSET", "MAIL FROM:<a@b.example>"];
-        for (ip, rounds) in [("192.0.2.1", vec![1, 4]), ("127.0.0.1", vec![]), ("10.0.0.1", vec![])] {
+        let mails =
+            ["EHLO a.example", "MAIL FROM:<a@b.example>", "RSET", "MAIL FROM:<a@b.example>"];
+        for (ip, rounds) in [("192.0.2.1", vec![1, 4]), ("127.0.0.1", vec![]), ("10.0.0.1", vec![])]
+        {
             let files = [("plugins", "relay\nfcrdns\nrcpt_ok"), ("relayclients", "10.")];
             let played = testing::play(&files, ip, &mails, resolver);
             let seen: Vec<usize> = played.rounds.iter().map(Vec::len).collect();

@@ -13,6 +13,7 @@ use crate::plugin::log::{Level, Output, log_name};
 use crate::plugin::site::{Part, Setup, Site};
 use crate::plugin::{Args, Hook};
 use crate::plugins::{Entry, Kind, Loader, find};
+use crate::store;
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -62,10 +63,12 @@ pub fn load(
     for line in loader.lines("logging") {
         loader.logger(&line);
     }
+    let store = store::Settings::load(files, &config.state_dir, loader.problems);
     let outputs = std::mem::take(&mut loader.outputs);
     let parts = std::mem::take(&mut loader.parts);
     let loglevel = Level::ALL.into_iter().find(|level| level.number() == config.loglevel);
     let site = Site {
+        store,
         base,
         lists,
         peers,

@@ -19,9 +19,13 @@ pub mod check_smtp_forward;
 pub mod connection_time;
 pub mod count_unrecognized_commands;
 pub mod denysoft_multi_rcpt;
+pub mod dns_whitelist_soft;
+pub mod dnsbl;
 pub mod dont_require_anglebrackets;
 pub mod earlytalker;
+pub mod fcrdns;
 pub mod headers;
+pub mod helo;
 pub mod hosts_allow;
 pub mod loadcheck;
 pub mod r#loop;
@@ -33,6 +37,8 @@ pub mod rcpt_map;
 pub mod rcpt_ok;
 pub mod rcpt_regexp;
 pub mod relay;
+pub mod resolvable_fromhost;
+pub mod rhsbl;
 pub mod whitelist;
 
 use crate::plugin::log::Output;
@@ -111,6 +117,8 @@ pub static REGISTRY: &[Entry] = &[
     plugin("connection_time", &[], connection_time::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
+    plugin("dns_whitelist_soft", &["async/dns_whitelist_soft"], dns_whitelist_soft::load),
+    plugin("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
     plugin("dont_require_anglebrackets", &[], dont_require_anglebrackets::load),
     plugin(
@@ -118,7 +126,9 @@ pub static REGISTRY: &[Entry] = &[
         &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],
         earlytalker::load,
     ),
+    plugin("fcrdns", &["check_fcrdns"], fcrdns::load),
     plugin("headers", &["check_basicheaders"], headers::load),
+    plugin("helo", &["check_spamhelo"], helo::load),
     gone("help", "HELP is answered by the daemon itself, in a few lines"),
     plugin("hosts_allow", &[], hosts_allow::load),
     gone(
@@ -158,6 +168,16 @@ pub static REGISTRY: &[Entry] = &[
     plugin("rcpt_ok", &[], rcpt_ok::load),
     plugin("rcpt_regexp", &[], rcpt_regexp::load),
     plugin("relay", &["check_relay", "check_norelay", "norelay", "relay_only"], relay::load),
+    plugin(
+        "resolvable_fromhost",
+        &[
+            "async/require_resolvable_fromhost",
+            "async/resolvable_fromhost",
+            "require_resolvable_fromhost",
+        ],
+        resolvable_fromhost::load,
+    ),
+    plugin("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
     gone("tls_cert", "it made weak certificates; get one from a CA, or make one with openssl"),
     gone("user_config", "no plugin of qpsmtpd ever asked it, so nothing is lost with it"),
@@ -186,5 +206,7 @@ pub fn manual(entry: &Entry) -> Option<&'static str> {
     HEADERS.iter().find(|(name, _)| *name == file).map(|(_, header)| *header)
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

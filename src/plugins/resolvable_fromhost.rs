@@ -275,7 +275,8 @@ mod tests {
     #[test]
     fn exchangers() {
         let hosts = |names: &[&str]| Exchange::Hosts(names.iter().map(|it| (*it).into()).collect());
-        let many: Vec<(u16, String)> = (0..50).map(|n| (100 - n, format!("mx{n}.example"))).collect();
+        let many: Vec<(u16, String)> =
+            (0..50).map(|n| (100 - n, format!("mx{n}.example"))).collect();
         let many: Vec<(u16, &str)> = many.iter().map(|(n, host)| (*n, &**host)).collect();
         let five = ["mx49.example", "mx48.example", "mx47.example", "mx46.example", "mx45.example"];
         for (answer, expected) in [
@@ -303,8 +304,18 @@ mod tests {
         let pass = |words: &str| Outcome::Pass(words.to_string());
         let fail = |words: &str| Outcome::Fail(words.to_string());
         for (v4, v6, domain, exchanger) in [
-            (addresses(&["192.0.2.1"]), addresses(&[]), pass("found A for d"), pass("d has MX at m")),
-            (addresses(&[]), addresses(&["2001:db8::1"]), pass("found A for d"), pass("d has MX at m")),
+            (
+                addresses(&["192.0.2.1"]),
+                addresses(&[]),
+                pass("found A for d"),
+                pass("d has MX at m"),
+            ),
+            (
+                addresses(&[]),
+                addresses(&["2001:db8::1"]),
+                pass("found A for d"),
+                pass("d has MX at m"),
+            ),
             (
                 addresses(&["127.0.0.1", "192.0.2.1"]),
                 dumb(),
@@ -317,8 +328,18 @@ mod tests {
                 fail("invalid address for d"),
                 fail("invalid MX for d"),
             ),
-            (addresses(&["::ffff:10.0.0.1"]), Answer::NoData, fail("invalid address for d"), fail("invalid MX for d")),
-            (addresses(&[]), Answer::NoData, fail("d has neither MX nor address"), fail("invalid MX for d")),
+            (
+                addresses(&["::ffff:10.0.0.1"]),
+                Answer::NoData,
+                fail("invalid address for d"),
+                fail("invalid MX for d"),
+            ),
+            (
+                addresses(&[]),
+                Answer::NoData,
+                fail("d has neither MX nor address"),
+                fail("invalid MX for d"),
+            ),
             (addresses(&[]), dumb(), Outcome::Unknown, Outcome::Unknown),
             (addresses(&["127.0.0.1"]), dumb(), Outcome::Unknown, Outcome::Unknown),
         ] {

@@ -45,6 +45,8 @@ pub enum Done {
     NotWritten(SlotId, u32, &'static Reply, String),
     /// A job died with the visit.
     Lost(SlotId),
+    /// The store has answered.
+    Answer(SlotId, Question, Arc<Answer>),
     /// A hook on a lane has questions; the answers go there with their numbers.
     Questions(Vec<Question>, Sender<(usize, Arc<Answer>)>),
     /// A new snapshot of the configuration.

@@ -21,6 +21,7 @@ use crate::server::resolver;
 use crate::server::slots::{Slot, Slots, Waiting};
 use crate::server::watch::Watch;
 use crate::smtp::reply;
+use crate::store::StoreHandle;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook_mio::v1_0::Signals;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub watch: Watch,
     /// The log.
     pub log: Log,
+    /// Reputations; None where nothing is remembered.
+    pub store: Option<StoreHandle>,
     /// Where the load comes from.
     pub load: Box<dyn LoadAverage>,
     /// Connections that the process's descriptors allow.
@@ -78,6 +81,7 @@ pub struct EventLoop {
     site: Arc<Site>,
     watch: Watch,
     resolver: resolver::Shell,
+    store: Option<StoreHandle>,
     lane_questions: HashMap<u64, names::LaneQuestion>,
     lane_counter: u64,
     log: Log,
@@ -106,6 +110,7 @@ impl EventLoop {
     /// What the system says when it has no more to register.
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
         let Parts {
+            store,
             poll,
             home,
             pools,
@@ -139,6 +144,7 @@ impl EventLoop {
             site,
             watch,
             resolver,
+            store,
             lane_questions: HashMap::new(),
             lane_counter: 0,
             log,
@@ -250,6 +256,7 @@ impl EventLoop {
                         self.catch_up(id);
                     }
                 }
+                Done::Answer(id, question, answer) => self.answer_slot(id, question, answer),
                 Done::Questions(questions, sender) => self.ask_for_lane(&questions, &sender),
                 Done::Written(id, message, file, spare) => self.on_visit(id, |visit, _| {
                     visit.block_written(message, file, spare);
@@ -353,10 +360,15 @@ impl EventLoop {
         }
     }
 
+    /// Hands over what a visit wants written: to the log, and to the store.
     fn post_log(&self, visit: &mut Visit) {
         let events = visit.take_log();
         if !events.is_empty() {
             self.log.post_all(events.into_iter());
+        }
+        let ops = visit.take_ops();
+        if let Some(store) = self.store.as_ref().filter(|_| !ops.is_empty()) {
+            store.record(ops);
         }
     }
 

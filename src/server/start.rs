@@ -15,6 +15,7 @@ use crate::server::log::{Destination, Log, install_facade};
 use crate::server::privileges::{self, Identity};
 use crate::server::spool::Spool;
 use crate::server::watch::Watch;
+use crate::store::{Store, StoreHandle};
 use crate::sys;
 use mio::{Poll, Waker};
 use nix::unistd::daemon;
@@ -96,7 +97,12 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
         .filter_map(|listener| listener.local_addr().ok())
         .map(|address| address.to_string())
         .collect();
-    let mut daemon = assemble(site, defaults, options.reopen, listeners, spool, &log, most)
+    let store_log = log.clone();
+    let (store, store_threads) = Store::start(site.store.clone(), move |level, text| {
+        store_log.post(Event::Line(Line::core(level_of(level), Id::NONE, text)));
+    })
+    .map_err(|error| format!("store: {error}"))?;
+    let mut daemon = assemble(site, defaults, options.reopen, listeners, spool, &log, most, store)
         .map_err(|error| format!("starting: {error}"))?;
     if let Some(identity) = &identity {
         let warning = if identity.is_root() { ", which is not wise" } else { "" };
@@ -110,6 +116,7 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
     }
     let result = daemon.run();
     drop(daemon);
+    store_threads.finish();
     say(Level::Alert, "stopped".to_string());
     thread.finish(Duration::from_secs(2));
     result.map_err(|error| format!("the event loop: {error}"))
@@ -123,6 +130,7 @@ fn assemble(
     spool: Spool,
     log: &Log,
     connections_max: usize,
+    store: StoreHandle,
 ) -> io::Result<EventLoop> {
     let poll = Poll::new()?;
     let home = Arc::new(Home::new(Waker::new(poll.registry(), WAKER)?));
@@ -146,8 +154,19 @@ fn assemble(
         log: log.clone(),
         load: Box::new(SystemLoad),
         connections_max,
+        store: Some(store),
         signals: Some(signals),
     })
+}
+
+/// The levels of libraries, in ours.
+fn level_of(level: log::Level) -> Level {
+    match level {
+        log::Level::Error => Level::Error,
+        log::Level::Warn => Level::Warning,
+        log::Level::Info => Level::Notice,
+        log::Level::Debug | log::Level::Trace => Level::Debug,
+    }
 }
 
 /// Connections that this many descriptors allow: what is left over is for spool files and deliveries,

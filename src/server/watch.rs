@@ -107,6 +107,7 @@ impl Watched {
 fn copy_of(site: &Site) -> Site {
     Site {
         config: Arc::clone(&site.config),
+        store: site.store.clone(),
         base: Arc::clone(&site.base),
         lists: site.lists.clone(),
         peers: site.peers.clone(),

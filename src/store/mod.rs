@@ -125,7 +125,9 @@ fn place(text: &str) -> Result<Option<Place>, String> {
         (Some("sqlite"), Some(path), None) if path.starts_with('/') => {
             Ok(Some(Place::Sqlite(path.into())))
         }
-        (Some("sqlite"), Some(path), None) => Err(format!("{} is not an absolute path", quote(path))),
+        (Some("sqlite"), Some(path), None) => {
+            Err(format!("{} is not an absolute path", quote(path)))
+        }
         // A URL may hold a password: it is not repeated.
         (Some("valkey" | "redis"), Some(url), None) => match Server::parse(url) {
             Ok(server) => Ok(Some(Place::Valkey(server))),

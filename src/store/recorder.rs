@@ -312,9 +312,10 @@ impl Shared {
             }
             Err(failure) => {
                 state.take_back(batch, &failure);
-                let waiting = state.queue.ops();
+                let (waiting, dropped) = (state.queue.ops(), state.queue.dropped());
                 drop((state, commit));
-                let what = format!("cannot write, {waiting} operations wait: {failure}");
+                let counts = format!("{waiting} operations wait, {dropped} were dropped");
+                let what = format!("cannot write ({counts}): {failure}");
                 complaints.complain(&self.say, &what);
                 0
             }

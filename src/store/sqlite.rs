@@ -120,8 +120,9 @@ impl Inner {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let away = free_name(&self.path, now);
         let name = self.path.display();
-        fs::rename(&self.path, &away)
-            .map_err(|error| Failure::new(format!("{name} is broken ({why}) and stays: {error}")))?;
+        fs::rename(&self.path, &away).map_err(|error| {
+            Failure::new(format!("{name} is broken ({why}) and stays: {error}"))
+        })?;
         self.generation.fetch_add(1, Ordering::SeqCst);
         // Without its log the old file lacks what was written last; it may well not have one.
         let _missing = fs::rename(with_end(&self.path, "-wal"), with_end(&away, "-wal"));
@@ -193,8 +194,7 @@ fn connect(path: &Path, make: bool, check: bool) -> Result<Connection, Trouble> 
         prepared.map_err(|error| Trouble::Broken(error.to_string()))?;
     }
     if check && path.metadata().is_ok_and(|it| it.len() <= CHECKED_MAX) {
-        let said: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if said != "ok" {
             return Err(Trouble::Broken(said));
         }
@@ -277,7 +277,8 @@ impl Backend for Sqlite {
 
     fn write(&mut self, batch: &[Entry]) -> Result<(), Failure> {
         self.with(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for table in Table::ALL {
                 let mut statement = transaction.prepare(&statements::write(table))?;
                 for (key, row, _) in batch.iter().filter(|(key, ..)| key.table == table) {
@@ -324,8 +325,9 @@ impl Backend for Sqlite {
         let before = i64::try_from(before).unwrap_or(i64::MAX);
         self.with(|connection| {
             let number = |query: &str, values: &[i64]| -> Result<u64, rusqlite::Error> {
-                let count: i64 = connection
-                    .query_row(query, rusqlite::params_from_iter(values), |row| row.get(0))?;
+                let count: i64 =
+                    connection
+                        .query_row(query, rusqlite::params_from_iter(values), |row| row.get(0))?;
                 Ok(u64::try_from(count).unwrap_or_default())
             };
             let aged = number(&statements::count_before(table), &[before])?;

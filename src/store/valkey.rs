@@ -144,11 +144,14 @@ impl Valkey {
     fn rows(&mut self, table: Table, keys: &[&str]) -> Result<Vec<Option<Row>>, Failure> {
         let mut pipe = redis::pipe();
         pipe.atomic();
-        for (key, field) in keys.iter().flat_map(|key| table.fields().iter().map(move |it| (key, it)))
+        for (key, field) in
+            keys.iter().flat_map(|key| table.fields().iter().map(move |it| (key, it)))
         {
             match field.fold {
                 Fold::Sum => pipe.cmd("HGET").arg(hash(table, key)).arg(field.name),
-                Fold::Latest | Fold::Earliest => pipe.cmd("ZSCORE").arg(set(table, field)).arg(*key),
+                Fold::Latest | Fold::Earliest => {
+                    pipe.cmd("ZSCORE").arg(set(table, field)).arg(*key)
+                }
             };
         }
         let values: Vec<Option<f64>> = self.ask(&pipe)?;

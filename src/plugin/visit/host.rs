@@ -79,6 +79,7 @@ impl Visit {
             return self.plugin_line(Level::Error, hook, plugin, text);
         }
         match effect {
+            Effect::Record(op) => self.ops.push(op),
             Effect::Tarpit(delay) => self.tarpit = self.tarpit.saturating_add(delay),
             Effect::Edit(edit) => {
                 let Some(mail) = self.mail.as_deref_mut() else {

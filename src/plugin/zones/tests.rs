@@ -34,11 +34,10 @@ fn a_line_is_a_zone_and_a_text() {
             ("bl.example : text", &[("bl.example", Some("text"))]),
             ("bl.example;", &[("bl.example", None)]),
             ("bl.example:  ", &[("bl.example", None)]),
-            ("a.example,b.example , c.example", &[
-                ("a.example", None),
-                ("b.example", None),
-                ("c.example", None),
-            ]),
+            (
+                "a.example,b.example , c.example",
+                &[("a.example", None), ("b.example", None), ("c.example", None)],
+            ),
             ("b.example\n# a.example\n\na.example", &[("b.example", None), ("a.example", None)]),
         ] {
             check(text, blanks, expected);
@@ -47,10 +46,10 @@ fn a_line_is_a_zone_and_a_text() {
     // Behind a blank only where the file has that form.
     for (text, expected) in [
         ("bl.example is full of spam", ("bl.example", "is full of spam")),
-        ("bl.example\tsee http://bl.example/, please", (
-            "bl.example",
-            "see http://bl.example/, please",
-        )),
+        (
+            "bl.example\tsee http://bl.example/, please",
+            ("bl.example", "see http://bl.example/, please"),
+        ),
         ("bl.example one, two", ("bl.example", "one, two")),
     ] {
         check(text, true, &[(expected.0, Some(expected.1))]);

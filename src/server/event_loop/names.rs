@@ -8,7 +8,7 @@ use crate::dns;
 use crate::plugin::Question;
 use crate::plugin::question::Answer;
 use crate::plugin::visit::Visit;
-use crate::server::errand::SlotId;
+use crate::server::errand::{Done, SlotId};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -37,6 +37,18 @@ impl EventLoop {
     /// Asks one of a session's questions; an answer that is known already comes back.
     pub(super) fn ask_resolver(&mut self, id: SlotId, question: &dns::Question) -> Option<Arc<Answer>> {
         self.resolver.ask(asker_of(id), question, self.now.mono)
+    }
+
+    /// Asks the store; the answer comes home, or the hook's time runs out.
+    pub(super) fn ask_store(&mut self, id: SlotId, table: &'static str, key: &str) -> bool {
+        let Some(store) = &self.store else { return false };
+        let home = Arc::clone(&self.home);
+        let question = Question::Store(table, key.into());
+        store.read(table, key, move |found| {
+            let answer = found.map_or(Answer::TempFail, Answer::Stored);
+            home.post(Done::Answer(id, question, Arc::new(answer)));
+        });
+        true
     }
 
     /// Questions of a hook on a lane.
@@ -79,7 +91,7 @@ impl EventLoop {
         }
     }
 
-    fn answer_slot(&mut self, id: SlotId, question: Question, answer: Arc<Answer>) {
+    pub(super) fn answer_slot(&mut self, id: SlotId, question: Question, answer: Arc<Answer>) {
         let Some(slot) = self.slots.find(id) else { return };
         let Some(visit) = &mut slot.visit else {
             slot.late_answers.push((question, answer));

@@ -285,8 +285,13 @@ impl EventLoop {
                         answered |= visit.answer(&question, &answer);
                     }
                 }
-                // No store stands behind this loop: nobody knows.
-                Question::Store(..) | Question::Lane(_) => {
+                Question::Store(table, ref key) => {
+                    if !self.ask_store(slot.id, table, key) {
+                        answered |= visit.answer(&question, &Arc::new(Answer::TempFail));
+                    }
+                }
+                // A lane is not asked for but gone to.
+                Question::Lane(_) => {
                     answered |= visit.answer(&question, &Arc::new(Answer::TempFail));
                 }
             }

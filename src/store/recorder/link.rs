@@ -2,6 +2,7 @@
 //! tried again at once; and what is said of it, which must not fill the log.
 
 use super::super::{Backend, Failure, Open, Say};
+use std::mem;
 use std::time::{Duration, Instant};
 
 /// How long a back end that failed is left alone.
@@ -57,6 +58,7 @@ impl Link {
 #[derive(Default)]
 pub(super) struct Complaints {
     said_at: Option<Instant>,
+    is_open: bool,
 }
 
 impl Complaints {
@@ -65,12 +67,13 @@ impl Complaints {
         if self.said_at.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
             say(log::Level::Error, &format!("store: {what}"));
             self.said_at = Some(Instant::now());
+            self.is_open = true;
         }
     }
 
     /// Nothing fails.
     pub(super) fn relieve(&mut self, say: &Say, what: &str) {
-        if self.said_at.take().is_some() {
+        if mem::take(&mut self.is_open) {
             say(log::Level::Warn, &format!("store: {what}"));
         }
     }

@@ -27,7 +27,8 @@ pub(super) fn list(table: Table) -> String {
 /// Folds a row into its record, as [`Row::merge`] does.
 pub(super) fn write(table: Table) -> String {
     let name = table.name();
-    let places: String = (2..).zip(table.fields()).map(|(place, _)| format!(", ?{place}")).collect();
+    let places: String =
+        (2..).zip(table.fields()).map(|(place, _)| format!(", ?{place}")).collect();
     let changes: Vec<String> = table.fields().iter().map(change).collect();
     format!(
         "INSERT INTO {name} (key, {}) VALUES (?1{places}) ON CONFLICT (key) DO UPDATE SET {}",
