@@ -13,6 +13,7 @@ use mailreeve::plugin::visit::{Surroundings, Visit, Want};
 use mailreeve::plugin::{
     Chain, Cx, Hook, HookSet, Hooked, Loaded, Moment, Peer, Place, Plugin, Question, Verdict,
 };
+use mailreeve::store;
 use mailreeve::smtp::address::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -135,7 +136,9 @@ fn chain(waits_at: Option<Hook>) -> Arc<Chain> {
 
 fn site() -> Arc<Site> {
     let defaults = Defaults { host_name: "mx.example.net".to_string(), cores: 1 };
+    let nowhere = store::Place::Sqlite(std::path::PathBuf::new());
     Arc::new(Site {
+        store: store::Settings::new(nowhere),
         config: Arc::new(Config::load(&Files::in_memory([]), &defaults, &mut Vec::new())),
         base: chain(None),
         lists: BTreeMap::new(),

@@ -192,7 +192,7 @@ mod tests {
         ip: &str,
         ptr: &Answer,
         forward: &[Answer],
-        expected: (&str, i32, Option<bool>, &str),
+        expected: (&'static str, i32, Option<bool>, &str),
     ) {
         let ip: IpAddr = ip.parse().expect("an address");
         let finding = match names(ptr) {

@@ -308,7 +308,7 @@ struct AskLoop {
 
 impl Ask for AskLoop {
     fn ask(&self, questions: &[Question], deadline: Duration) -> Vec<Arc<Answer>> {
-        let mut answers = vec![Arc::new(Answer::TempFail); questions.len()];
+        let mut answers: Vec<_> = questions.iter().map(|_| Arc::new(Answer::TempFail)).collect();
         let (sender, receiver) = channel();
         self.home.post(Done::Questions(questions.to_vec(), sender));
         for _ in questions {

@@ -60,7 +60,8 @@ pub(super) enum Fold {
     Earliest,
 }
 
-/// A field of a table. The first one of each table is the time by which records age: it is never 0.
+/// A field of a table. Times come before counts; the first one is that by which records age, and is
+/// never 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
     pub(super) name: &'static str,

@@ -12,7 +12,8 @@ mod statements;
 use super::ops::{Key, Row, Table};
 use super::queue::Entry;
 use super::{Backend, Failure, Keep, Open, Say, Visit};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -64,6 +65,9 @@ struct Health {
 enum Trouble {
     /// The file is no database of ours any more.
     Broken(String),
+    /// SQLite did not like a statement. All of ours are right, so when a file is opened that means that
+    /// the file is not; later it means that it should be opened again.
+    Strange(String),
     /// Anything else.
     Other(String),
 }
@@ -71,11 +75,17 @@ enum Trouble {
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Trouble {
         use rusqlite::Error::{FromSqlConversionFailure, InvalidColumnType};
-        let broken = match error.sqlite_error_code() {
-            Some(code) => matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase),
-            None => matches!(error, FromSqlConversionFailure(..) | InvalidColumnType(..)),
-        };
-        if broken { Trouble::Broken(error.to_string()) } else { Trouble::Other(error.to_string()) }
+        let what = error.to_string();
+        match (error.sqlite_error(), &error) {
+            (Some(error), _) if matches!(error.code, DatabaseCorrupt | NotADatabase) => {
+                Trouble::Broken(what)
+            }
+            (Some(error), _) if error.extended_code == rusqlite::ffi::SQLITE_ERROR => {
+                Trouble::Strange(what)
+            }
+            (None, FromSqlConversionFailure(..) | InvalidColumnType(..)) => Trouble::Broken(what),
+            _ => Trouble::Other(what),
+        }
     }
 }
 
@@ -104,7 +114,7 @@ impl Inner {
             health.checked = false;
         }
         let connection = match connect(&self.path, self.say.is_some(), !health.checked) {
-            Err(Trouble::Broken(why)) if self.say.is_some() => {
+            Err(Trouble::Broken(why) | Trouble::Strange(why)) if self.say.is_some() => {
                 self.set_aside(&why)?;
                 connect(&self.path, true, true)
             }
@@ -136,7 +146,7 @@ impl Inner {
     }
 
     fn failure(&self, trouble: Trouble) -> Failure {
-        let (Trouble::Broken(what) | Trouble::Other(what)) = trouble;
+        let (Trouble::Broken(what) | Trouble::Strange(what) | Trouble::Other(what)) = trouble;
         Failure::new(format!("{}: {what}", self.path.display()))
     }
 }
@@ -184,14 +194,17 @@ fn connect(path: &Path, make: bool, check: bool) -> Result<Connection, Trouble> 
     connection.execute_batch(PRAGMAS)?;
     if make {
         make_tables(&mut connection)?;
+        // The file can be written, as making it has shown; then only its header can say no.
+        if connection.is_readonly("main")? {
+            return Err(Trouble::Broken("its header says that it is read-only".to_string()));
+        }
     }
     let layout: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if layout != LAYOUT {
         return Err(Trouble::Broken(format!("its layout is {layout}, not {LAYOUT}")));
     }
     for table in Table::ALL {
-        let prepared = connection.prepare(&statements::read(table)).map(drop);
-        prepared.map_err(|error| Trouble::Broken(error.to_string()))?;
+        connection.prepare(&statements::read(table))?;
     }
     if check && path.metadata().is_ok_and(|it| it.len() <= CHECKED_MAX) {
         let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;

@@ -154,7 +154,7 @@ fn the_file_store_names_a_back_end() {
         (None, Ok(default.clone())),
         (Some("sqlite"), Ok(default.clone())),
         (Some("sqlite /srv/k.db"), Ok(Place::Sqlite("/srv/k.db".into()))),
-        (Some("sqlite k.db"), Err("'k.db' is not an absolute path")),
+        (Some("sqlite k.db"), Err("\"k.db\" is not an absolute path")),
         (Some("sqlite /a b"), Err("write `sqlite PATH` or `valkey redis://IP:PORT/DB`")),
         (Some("valkey"), Err("write `sqlite PATH` or `valkey redis://IP:PORT/DB`")),
         (
@@ -165,7 +165,7 @@ fn the_file_store_names_a_back_end() {
             Some("valkey redis://:secret@192.0.2.1/x"),
             Err("the address of the server has no number of a database behind the slash"),
         ),
-        (Some("mysql /x"), Err("'mysql' is no store; there are sqlite and valkey")),
+        (Some("mysql /x"), Err("\"mysql\" is no store; there are sqlite and valkey")),
     ] {
         let files = text.map(|text| ("store".to_string(), format!("{text}\n")));
         let mut problems = Vec::new();

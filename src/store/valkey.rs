@@ -13,7 +13,7 @@ use super::ops::{Field, Fold, Key, Row, Table};
 use super::queue::Entry;
 use super::{Backend, Failure, Keep, Open, Visit};
 use redis::{Connection, ConnectionAddr, ErrorKind, Pipeline, RedisConnectionInfo, RedisError};
-use redis::{FromRedisValue, IntoConnectionInfo, ServerErrorKind};
+use redis::{FromRedisValue, IntoConnectionInfo, ParsingError, ServerErrorKind, Value};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -140,28 +140,43 @@ impl Valkey {
         pipe.query(&mut self.connection).map_err(|error| failure(&self.server, &error))
     }
 
-    /// Records by their keys, all as of the same moment.
+    /// Records by their keys. Counts are asked for before times: what another front end does in
+    /// between then shows as a time that is a little late, never as a count without its time. (A
+    /// transaction would be refused by a server whose memory is full.)
     fn rows(&mut self, table: Table, keys: &[&str]) -> Result<Vec<Option<Row>>, Failure> {
+        let (counts, times): (Vec<&Field>, Vec<&Field>) =
+            table.fields().iter().partition(|field| field.fold == Fold::Sum);
         let mut pipe = redis::pipe();
-        pipe.atomic();
-        for (key, field) in
-            keys.iter().flat_map(|key| table.fields().iter().map(move |it| (key, it)))
-        {
-            match field.fold {
-                Fold::Sum => pipe.cmd("HGET").arg(hash(table, key)).arg(field.name),
-                Fold::Latest | Fold::Earliest => {
-                    pipe.cmd("ZSCORE").arg(set(table, field)).arg(*key)
-                }
-            };
+        for key in keys {
+            pipe.cmd("HMGET").arg(hash(table, key));
+            for field in &counts {
+                pipe.arg(field.name);
+            }
+            for field in &times {
+                pipe.cmd("ZSCORE").arg(set(table, field)).arg(*key);
+            }
         }
-        let values: Vec<Option<f64>> = self.ask(&pipe)?;
-        let rows = values.chunks(table.fields().len()).map(|values| {
-            // A record is there when it has an age.
-            let age = values.first().copied().flatten();
-            age.map(|_| Row::from_values(table, values.iter().map(|it| whole(it.unwrap_or(0.0)))))
-        });
-        Ok(rows.collect())
+        let answers: Vec<Value> = self.ask(&pipe)?;
+        let rows = answers.chunks(1 + times.len()).map(|answers| row(table, answers));
+        rows.collect::<Result<_, _>>().map_err(|error| {
+            let server = &self.server;
+            Failure::new(format!("{server}: a value is no number: {error}"))
+        })
     }
+}
+
+/// One record from the counts and the times of a key.
+fn row(table: Table, answers: &[Value]) -> Result<Option<Row>, ParsingError> {
+    let Some((counts, times)) = answers.split_first() else { return Ok(None) };
+    let times: Vec<Option<f64>> =
+        times.iter().map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
+    // A record is there when it has an age.
+    if times.first().copied().flatten().is_none() {
+        return Ok(None);
+    }
+    let counts: Vec<Option<f64>> = redis::from_redis_value_ref(counts)?;
+    let values = times.into_iter().chain(counts).map(|value| whole(value.unwrap_or_default()));
+    Ok(Some(Row::from_values(table, values)))
 }
 
 impl Backend for Valkey {
@@ -172,7 +187,7 @@ impl Backend for Valkey {
     fn write(&mut self, batch: &[Entry]) -> Result<(), Failure> {
         // A connection that was idle may be dead without knowing it. It is better to learn that now
         // than from the batch, of which one would not know whether it was done.
-        self.ask::<redis::Value>(redis::pipe().cmd("PING"))?;
+        self.ask::<Value>(redis::pipe().cmd("PING"))?;
         let mut pipe = redis::pipe();
         pipe.atomic();
         for (key, row, _) in batch {
@@ -180,7 +195,7 @@ impl Backend for Valkey {
                 add(&mut pipe, key, field, value);
             }
         }
-        let done: Result<redis::Value, RedisError> = pipe.query(&mut self.connection);
+        let done: Result<Value, RedisError> = pipe.query(&mut self.connection);
         done.map(drop).map_err(|error| Failure {
             // Only then does the server say that it did nothing. Where a foreign value stands under
             // one of our names, the rest of the batch was done.
@@ -201,7 +216,7 @@ impl Backend for Valkey {
                 }
             };
         }
-        self.ask::<redis::Value>(&pipe)?;
+        self.ask::<Value>(&pipe)?;
         Ok(there)
     }
 
@@ -246,7 +261,7 @@ impl Backend for Valkey {
                 pipe.cmd("ZREM").arg(set(table, field)).arg(*key);
             }
         }
-        self.ask::<redis::Value>(&pipe)?;
+        self.ask::<Value>(&pipe)?;
         Ok(u64::try_from(keys.len()).unwrap_or(doomed))
     }
 }

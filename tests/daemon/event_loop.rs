@@ -57,6 +57,7 @@ fn start(
         watch: Watch::nothing(),
         log,
         load: Box::new(Busy(load_average, Arc::clone(&reads))),
+        store: None,
         connections_max: usize::MAX,
         signals: None,
     };

@@ -13,7 +13,9 @@ use crate::plugin::question::{Answer, Question};
 use crate::plugin::{HookSet, Hooked, Plugin, Queued};
 use crate::smtp::address::Address;
 use crate::smtp::session::MailFrom;
+use crate::store;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 type Acts = Box<dyn Fn(&mut Cx<'_>) -> Hooked + Send + Sync>;
 
@@ -117,6 +119,7 @@ impl Ask for Nobody {
 fn site(lists: BTreeMap<String, Arc<Chain>>) -> Arc<Site> {
     let defaults = Defaults { host_name: "mx.example.net".to_string(), cores: 1 };
     Arc::new(Site {
+        store: store::Settings::new(store::Place::Sqlite(PathBuf::new())),
         config: Arc::new(Config::load(&Files::in_memory([]), &defaults, &mut Vec::new())),
         base: Arc::new(Chain::new("plugins", Vec::new())),
         lists,

@@ -143,6 +143,8 @@ fn tables_have_names_and_keys_a_bound() {
         assert_eq!(Table::named(table.name()), Some(table));
         assert_eq!(table.fields()[0].fold, Fold::Latest, "records age by their first field");
         assert!(table.fields().len() <= FIELDS_MAX);
+        let counts = table.fields().iter().map(|field| field.fold == Fold::Sum);
+        assert!(counts.is_sorted(), "times come before counts");
     }
     assert_eq!(Table::named("dmarc"), None);
     assert!(Key::new(Table::Karma, &"k".repeat(KEY_MAX)).is_some());
