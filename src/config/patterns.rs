@@ -199,9 +199,9 @@ fn check_regex(pattern: &str, rules: Rules, before: usize) -> Result<(), String>
     if regex.is_empty() {
         return Err(format!("{} would fit every address", quote(pattern)));
     }
-    compile(regex, rules.ignore_case).map(|_| ()).map_err(|reason| {
-        format!("{} is no regular expression: {reason}", quote(pattern))
-    })
+    compile(regex, rules.ignore_case)
+        .map(|_| ())
+        .map_err(|reason| format!("{} is no regular expression: {reason}", quote(pattern)))
 }
 
 /// An expression within the bounds, or in words why there is none.
@@ -242,6 +242,7 @@ pub fn fuzz(data: &[u8]) {
         let found = list.find(address, domain);
         assert_eq!(found.map(|found| (found.pattern.to_owned(), found.kind)), first);
     }
+    names::fuzz(data);
     let list = DomainList::load(&lines, &mut Vec::new());
     assert!(list.find(domain).is_none_or(|entry| entry.len() <= domain.len()));
 }

@@ -214,5 +214,28 @@ pub fn policy(args: &mut Args) -> Policy {
     }
 }
 
+/// Reads the octets as a file in both forms: whatever stands there, the zones are names that can be
+/// asked for, and none stands twice.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let lines = text.lines().map(str::trim).filter(|text| !text.is_empty()).zip(1..);
+    for blanks in [false, true] {
+        let (mut zones, mut problems) = (Zones::default(), Vec::new());
+        for (text, number) in lines.clone() {
+            let line = Line { text: text.into(), file: "z".into(), number };
+            for zone in parse(&line, blanks, &mut problems) {
+                zones.add(&line, zone, &mut problems);
+            }
+        }
+        let mut names: Vec<&str> = zones.names().collect();
+        assert!(names.len() <= ZONES_MAX && names.iter().all(|name| is_zone(name)));
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -80,7 +80,7 @@ fn is_exempt(cx: &Cx<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::plugins::testing::{addresses, play};
+    use crate::plugins::tests::testing::{addresses, play};
 
     const MAIL: [&str; 3] = ["EHLO c.example", "MAIL FROM:<a@b.example>", "RSET"];
 

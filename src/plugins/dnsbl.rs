@@ -143,7 +143,7 @@ impl Plugin for Dnsbl {
 #[cfg(test)]
 mod tests {
     use crate::dns::{Answer, Question};
-    use crate::plugins::testing::{addresses, play};
+    use crate::plugins::tests::testing::{addresses, play};
 
     const LISTS: (&str, &str) = ("dnsbl_zones", "a.example;No\nb.example\nc.example:No %IP%");
     const MAIL: [&str; 3] = ["EHLO c.example", "MAIL FROM:<a@b.example>", "RSET"];

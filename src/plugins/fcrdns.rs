@@ -86,9 +86,8 @@ impl Plugin for Fcrdns {
             match names(&cx.dns(Question::new(&reverse_name(ip), Kind::Ptr))?) {
                 Err(finding) => finding,
                 Ok(names) => {
-                    let both =
-                        |name: &Box<str>| [Kind::A, Kind::Aaaa].map(|it| Question::new(name, it));
-                    judge(ip, &names, &cx.dns_all(names.iter().flat_map(both))?)
+                    let both = |name| [Kind::A, Kind::Aaaa].map(|kind| Question::new(name, kind));
+                    judge(ip, &names, &cx.dns_all(names.iter().flat_map(|name| both(name)))?)
                 }
             }
         };
@@ -186,7 +185,7 @@ fn judge(ip: IpAddr, names: &[Box<str>], answers: &[Answer]) -> Finding {
 mod tests {
     use super::*;
     use crate::config::files::Files;
-    use crate::plugins::testing;
+    use crate::plugins::tests::testing;
 
     fn check(
         ip: &str,

@@ -207,6 +207,4 @@ pub fn manual(entry: &Entry) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;

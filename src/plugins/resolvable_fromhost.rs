@@ -237,7 +237,7 @@ fn exchange(answer: &Answer) -> Exchange {
 mod tests {
     use super::*;
     use crate::config::files::Files;
-    use crate::plugins::testing::{addresses, play};
+    use crate::plugins::tests::testing::{addresses, play};
 
     fn plugin(line: &str, networks: &str) -> (ResolvableFromhost, usize) {
         let file = ("invalid_resolvable_fromhost".to_string(), networks.to_string());

@@ -77,7 +77,7 @@ impl Plugin for Rhsbl {
 
 #[cfg(test)]
 mod tests {
-    use crate::plugins::testing::{addresses, play};
+    use crate::plugins::tests::testing::{addresses, play};
 
     #[test]
     fn one_round_for_a_sender_with_a_domain() {

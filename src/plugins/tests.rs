@@ -2,6 +2,8 @@
 
 pub(super) mod trial;
 
+pub(crate) mod testing;
+
 use super::*;
 use crate::config::files::Files;
 use crate::config::{Config, Defaults};

@@ -20,6 +20,7 @@
 //! Greylisting is answered like reputation: a store that cannot say lets the mail in.
 
 mod cache;
+mod clock;
 mod keeper;
 pub mod ops;
 mod queue;

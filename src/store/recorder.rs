@@ -11,12 +11,12 @@ mod link;
 use super::cache::Cache;
 use super::ops::{Key, Op, Row, Table};
 use super::queue::{Entry, Queue};
-use super::{Failure, Keep, Open, Say, Settings, Unavailable};
+use super::{Failure, Keep, Open, Say, Settings, Unavailable, clock};
 use link::{Complaints, Link};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
 /// Whoever reads waits no longer than this; a read that has waited so long is not begun.
@@ -34,7 +34,7 @@ const BATCH: usize = 512;
 /// How long the recorder tries to write the rest when the daemon ends.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// When the recorder first prunes, when again, and when where there is more to delete.
+/// When the recorder prunes after its first batch, when again, and when where there is more to delete.
 const PRUNE_FIRST: Duration = Duration::from_secs(60);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
 const PRUNE_PAUSE: Duration = Duration::from_millis(50);
@@ -128,7 +128,7 @@ impl Store {
             settings,
             opener,
             say,
-            started: Instant::now(),
+            started: clock::now(),
             state: Mutex::default(),
             commit: Mutex::default(),
             reader_wakes: Condvar::new(),
@@ -165,7 +165,7 @@ impl StoreHandle {
             drop(state);
             return reply(Err(Unavailable));
         }
-        state.reads.push_back(Read { key, asked: Instant::now(), reply: Box::new(reply) });
+        state.reads.push_back(Read { key, asked: clock::now(), reply: Box::new(reply) });
         drop(state);
         self.shared.reader_wakes.notify_one();
     }
@@ -179,7 +179,7 @@ impl StoreHandle {
         let waiting = state.queue.len();
         let wakes = waiting >= BATCH || (waiting > 0 && state.gathering_since.is_none());
         if waiting > 0 {
-            state.gathering_since.get_or_insert_with(Instant::now);
+            state.gathering_since.get_or_insert_with(clock::now);
         }
         drop(state);
         if wakes {
@@ -266,22 +266,22 @@ impl Shared {
     }
 
     /// Waits for something to do.
-    fn next_work(&self, link: &Link, prune_at: Instant) -> Work {
+    fn next_work(&self, link: &Link, prune_at: Option<Instant>) -> Work {
         let mut state = self.state();
         loop {
             if state.stop {
                 return Work::Stop;
             }
-            let now = Instant::now();
+            let now = clock::now();
             let write_at = state.write_at(now).map(|due| due.max(link.ready_at().unwrap_or(due)));
             if write_at.is_some_and(|due| due <= now) {
                 return Work::Write;
             }
-            if prune_at <= now {
+            if prune_at.is_some_and(|due| due <= now) {
                 return Work::Prune;
             }
-            let wake_at = write_at.map_or(prune_at, |due| due.min(prune_at));
-            let pause = wake_at.saturating_duration_since(now);
+            let wake_at = write_at.into_iter().chain(prune_at).min();
+            let pause = wake_at.map_or(PRUNE_INTERVAL, |due| due.saturating_duration_since(now));
             let woken = self.recorder_wakes.wait_timeout(state, pause);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -324,10 +324,10 @@ impl Shared {
 
     /// Deletes what is old or too much, a little. Tells when to look again.
     fn prune(&self, link: &mut Link, complaints: &mut Complaints) -> Duration {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::unix_seconds();
         let keep = Keep { rows_max: self.settings.rows_max, limit: PRUNE_CHUNK };
         for table in Table::ALL {
-            let before = now.saturating_sub(self.settings.age(table)).as_secs();
+            let before = now.saturating_sub(self.settings.age(table).as_secs());
             match link.with(&*self.opener, |backend| backend.prune(table, before, keep)) {
                 Ok(PRUNE_CHUNK..) => return PRUNE_PAUSE,
                 Ok(_) => {}
@@ -375,7 +375,7 @@ impl State {
         } else {
             self.queue.put_back(batch);
         }
-        self.gathering_since = (self.queue.len() > 0).then(Instant::now);
+        self.gathering_since = (self.queue.len() > 0).then(clock::now);
     }
 }
 
@@ -393,16 +393,18 @@ fn read_all(shared: &Shared) {
     }
 }
 
-/// The recorder thread.
+/// The recorder thread. A store that nobody writes to is not pruned either, and so never made.
 fn record_all(shared: &Shared) {
     let (mut link, mut complaints) = (Link::default(), Complaints::default());
-    let (mut written, mut prune_at) = (0, Instant::now() + PRUNE_FIRST);
+    let (mut written, mut prune_at) = (0, None);
     loop {
         match shared.next_work(&link, prune_at) {
             Work::Write => {
                 written += shared.write(&mut link, &mut complaints);
                 if written >= PRUNE_AFTER {
-                    prune_at = Instant::now();
+                    prune_at = Some(clock::now());
+                } else if prune_at.is_none() {
+                    prune_at = Some(clock::now() + PRUNE_FIRST);
                 }
                 if link.is_open()
                     && let Err(failure) = link.with(&*shared.opener, |backend| backend.settle())
@@ -412,7 +414,7 @@ fn record_all(shared: &Shared) {
             }
             Work::Prune => {
                 written = 0;
-                prune_at = Instant::now() + shared.prune(&mut link, &mut complaints);
+                prune_at = Some(clock::now() + shared.prune(&mut link, &mut complaints));
             }
             Work::Stop => return write_rest(shared, &mut link, &mut complaints),
         }
@@ -420,11 +422,15 @@ fn record_all(shared: &Shared) {
 }
 
 /// Writes what is left, as long as there is hope.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "at the end only a back end that is away is waited for"
+)]
 fn write_rest(shared: &Shared, link: &mut Link, complaints: &mut Complaints) {
-    let deadline = Instant::now() + FINISH_TIME_MAX;
-    while shared.state().queue.len() > 0 && Instant::now() < deadline {
+    let deadline = clock::now() + FINISH_TIME_MAX;
+    while shared.state().queue.len() > 0 && clock::now() < deadline {
         if let Some(at) = link.ready_at() {
-            thread::sleep(at.min(deadline).saturating_duration_since(Instant::now()));
+            thread::sleep(at.min(deadline).saturating_duration_since(clock::now()));
         }
         shared.write(link, complaints);
     }

@@ -11,7 +11,7 @@ mod statements;
 
 use super::ops::{Key, Row, Table};
 use super::queue::Entry;
-use super::{Backend, Failure, Keep, Open, Say, Visit};
+use super::{Backend, Failure, Keep, Open, Say, Visit, clock};
 use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Number of our layout in the file.
 const LAYOUT: i64 = 1;
@@ -127,8 +127,7 @@ impl Inner {
     /// Moves the file away. SQLite sees that a file has moved and leaves the new one's log alone when
     /// a connection to the old one is closed.
     fn set_aside(&self, why: &str) -> Result<(), Failure> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let away = free_name(&self.path, now);
+        let away = free_name(&self.path, clock::unix_seconds());
         let name = self.path.display();
         fs::rename(&self.path, &away).map_err(|error| {
             Failure::new(format!("{name} is broken ({why}) and stays: {error}"))

@@ -1,5 +1,6 @@
 //! What every back end must do: one suite, run on a SQLite file and on a redis-server from the
 //! system. Without the program the second run skips itself, and says so.
+#![expect(clippy::disallowed_methods, reason = "the threads under test keep real time")]
 
 mod cases;
 mod figures;

@@ -96,6 +96,21 @@ fn is_literal(word: &str) -> bool {
     })
 }
 
+/// The first line is a name, the others are entries: alone each fits as it does in the list.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Some((name, rest)) = text.split_once('\n') else { return };
+    let lines = rest.lines().map(str::trim).filter(|text| !text.is_empty()).take(30).zip(1..);
+    let lines = lines.map(|(text, number)| Line { text: text.into(), file: "f".into(), number });
+    let lines: Vec<Line> = lines.collect();
+    let list = NameList::load(&lines, &mut Vec::new());
+    let alone = lines.iter().any(|line| {
+        NameList::load(std::slice::from_ref(line), &mut Vec::new()).find(name).is_some()
+    });
+    assert_eq!(list.find(name).is_some(), alone);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +173,15 @@ mod tests {
         ] {
             let (_, problems) = load(text);
             assert_eq!(problems.first().map(String::as_str), Some(expected));
+        }
+    }
+
+    #[test]
+    fn no_text_confuses_the_list() {
+        for data in
+            ["a.b\na.b\n!\n[1.2.3.4]\n[ipv6:\n!a\n(", "\u{e4}\n.\n!.\n[\u{e4}]", "[]\n[]\n]\n\\"]
+        {
+            fuzz(data.as_bytes());
         }
     }
 }

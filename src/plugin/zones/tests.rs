@@ -162,3 +162,14 @@ fn arguments() {
         assert_eq!(args.finish().len(), complaints, "{line}");
     }
 }
+
+#[test]
+fn no_text_confuses_the_parser() {
+    for data in [
+        "a.example;b\na.example:b;c\na.example b\n a.b,c.d , e.f\n,\n;\n:\n.;.",
+        "\u{e4}.example \u{e4}:\u{e4}\na.\u{2028}b;c\n\u{a0}a.b\u{a0}c;d",
+    ] {
+        fuzz(data.as_bytes());
+    }
+    fuzz(b"\xff.example;\xfe\n\0.\0");
+}

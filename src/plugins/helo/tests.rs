@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::files::Files;
-use crate::plugins::testing::{addresses, names, play};
+use crate::plugins::tests::testing::{addresses, names, play};
 
 fn plugin(bad: &str) -> Helo {
     let files = Files::in_memory([("badhelo".to_string(), bad.to_string())]);

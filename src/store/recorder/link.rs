@@ -1,7 +1,7 @@
 //! One thread's connection to the back end: opened when needed, dropped after a failure, and not
 //! tried again at once; and what is said of it, which must not fill the log.
 
-use super::super::{Backend, Failure, Open, Say};
+use super::super::{Backend, Failure, Open, Say, clock};
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ impl Link {
             self.backend = Some(backend);
             Ok(value)
         });
-        self.failed_at = done.is_err().then(Instant::now);
+        self.failed_at = done.is_err().then(clock::now);
         done
     }
 
@@ -50,7 +50,7 @@ impl Link {
 
     /// The back end may be tried.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready_at().is_none_or(|at| at <= Instant::now())
+        self.ready_at().is_none_or(|at| at <= clock::now())
     }
 }
 
@@ -66,7 +66,7 @@ impl Complaints {
     pub(super) fn complain(&mut self, say: &Say, what: &str) {
         if self.said_at.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
             say(log::Level::Error, &format!("store: {what}"));
-            self.said_at = Some(Instant::now());
+            self.said_at = Some(clock::now());
             self.is_open = true;
         }
     }

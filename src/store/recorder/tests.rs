@@ -1,4 +1,5 @@
 //! The threads, on a back end in memory that can be made slow, refuse, or lose answers.
+#![expect(clippy::disallowed_methods, reason = "the threads under test keep real time")]
 
 use super::*;
 use crate::store::ops::Outcome;
@@ -23,6 +24,8 @@ enum Mood {
     Down,
     Doubtful,
     Slow(Duration),
+    /// It reads and writes at once, and answers this much later.
+    Late(Duration),
 }
 
 #[derive(Clone, Default)]
@@ -36,13 +39,20 @@ impl Fake {
     fn feel(&self) -> Result<(), Failure> {
         let mood = *self.0.mood.lock().unwrap();
         match mood {
-            Mood::Well => Ok(()),
+            Mood::Well | Mood::Late(_) => Ok(()),
             Mood::Down => Err(Failure::new("down")),
             Mood::Doubtful => Err(Failure { is_doubtful: true, ..Failure::new("no answer") }),
             Mood::Slow(time) => {
                 thread::sleep(time);
                 Ok(())
             }
+        }
+    }
+
+    fn answer(&self) {
+        let mood = *self.0.mood.lock().unwrap();
+        if let Mood::Late(time) = mood {
+            thread::sleep(time);
         }
     }
 
@@ -68,7 +78,9 @@ impl Backend for Fake {
     fn read(&mut self, key: &Key) -> Result<Option<Row>, Failure> {
         self.0.reads.fetch_add(1, Ordering::SeqCst);
         self.feel()?;
-        Ok(self.0.rows.lock().unwrap().get(key).copied())
+        let row = self.0.rows.lock().unwrap().get(key).copied();
+        self.answer();
+        Ok(row)
     }
 
     fn write(&mut self, batch: &[Entry]) -> Result<(), Failure> {
@@ -79,6 +91,7 @@ impl Backend for Fake {
             self.0.rows.lock().unwrap().entry(key.clone()).or_default().merge(key.table, row);
             thread::yield_now();
         }
+        self.answer();
         Ok(())
     }
 
@@ -164,6 +177,36 @@ fn reads_count_every_op_once_while_batches_are_written() {
     assert_eq!(read_karma(&handle, "k").unwrap().unwrap().nice, 40);
     threads.finish();
     assert_eq!(fake.stored("k"), Some(40));
+}
+
+#[test]
+fn a_read_and_a_batch_that_meet_count_every_op_once() {
+    const LATE: Duration = Duration::from_millis(200);
+    // First the read begins and then the batch, then the other way round.
+    for read_first in [true, false] {
+        let (fake, lines) = (Fake::default(), Lines::default());
+        let (handle, threads) = fake.start(&lines);
+        fake.be(Mood::Late(LATE));
+        let (tx, rx) = mpsc::channel();
+        let ask = || handle.read("karma", "k", move |answer| tx.send(answer).unwrap());
+        let begun = |calls: &AtomicUsize| wait_until("begun", || calls.load(Ordering::SeqCst) > 0);
+        handle.record([nice("k")]);
+        let others = (1..BATCH).map(|n| nice(&n.to_string()));
+        if read_first {
+            ask();
+            begun(&fake.0.reads);
+            handle.record(others);
+        } else {
+            handle.record(others);
+            begun(&fake.0.writes);
+            ask();
+        }
+        let octets = rx.recv().unwrap().unwrap().expect("a record");
+        assert_eq!(crate::store::Karma::decode(&octets).unwrap().nice, 1, "{read_first}");
+        wait_until("written", || handle.shared.state().in_flight.is_empty());
+        assert_eq!(read_karma(&handle, "k").unwrap().unwrap().nice, 1, "{read_first}");
+        threads.finish();
+    }
 }
 
 #[test]
@@ -271,7 +314,7 @@ fn pruning_looks_back_as_far_as_each_table_remembers() {
     let mut link = Link::default();
     let pause = handle.shared.prune(&mut link, &mut Complaints::default());
     assert_eq!(pause, PRUNE_INTERVAL);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = clock::unix_seconds();
     let age = now - fake.0.pruned_before.load(Ordering::SeqCst);
     let expected = crate::store::GREYLIST_AGE.as_secs();
     assert!((expected..expected + 5).contains(&age), "{age}");
@@ -279,4 +322,15 @@ fn pruning_looks_back_as_far_as_each_table_remembers() {
     let mut fresh = Link::default();
     assert_eq!(handle.shared.prune(&mut fresh, &mut Complaints::default()), PRUNE_FIRST);
     threads.finish();
+}
+
+#[test]
+fn a_store_that_nobody_uses_is_not_touched() {
+    let folder = crate::store::tests::Folder::new();
+    let settings = Settings::new(Place::Sqlite(folder.file()));
+    let (handle, threads) = Store::start(settings, |_, text| panic!("{text}")).unwrap();
+    handle.record([]);
+    thread::sleep(Duration::from_millis(100));
+    threads.finish();
+    assert!(!folder.file().exists());
 }

@@ -1,4 +1,5 @@
 //! Addresses, and servers that misbehave.
+#![expect(clippy::disallowed_methods, reason = "the threads under test keep real time")]
 
 use super::*;
 use crate::store::ops::{Op, Outcome};
