@@ -13,8 +13,8 @@ use mailreeve::plugin::visit::{Surroundings, Visit, Want};
 use mailreeve::plugin::{
     Chain, Cx, Hook, HookSet, Hooked, Loaded, Moment, Peer, Place, Plugin, Question, Verdict,
 };
-use mailreeve::store;
 use mailreeve::smtp::address::Address;
+use mailreeve::store;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;

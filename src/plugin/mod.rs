@@ -229,6 +229,15 @@ impl HookSet {
     }
 }
 
+/// A block or white list that a plugin asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// The name under which it is asked.
+    pub name: String,
+    /// It lists names, not addresses.
+    pub of_names: bool,
+}
+
 /// A refusal, as observers are told of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Denial<'a> {
@@ -258,6 +267,11 @@ pub trait Plugin: Send + Sync {
     /// or rewrite the mail.
     fn gates(&self) -> bool {
         false
+    }
+
+    /// The lists that it asks, so that dead ones are found out before they do harm.
+    fn zones(&self) -> Vec<Zone> {
+        Vec::new()
     }
 
     /// A connection was accepted. Inline, and nothing may be asked.

@@ -8,6 +8,7 @@
 use crate::config::files::{Line, Problem, quote};
 use crate::dns::lists::{Listing, can_be_asked, cause, classify, is_zone};
 use crate::dns::{Answer, Kind, Question, Record};
+use crate::plugin::Zone as ToldZone;
 use crate::plugin::facts::RejectType;
 use crate::plugin::log::{Level, foreign_within};
 use crate::plugin::policy::{Policy, Reject, reject_type_of};
@@ -80,6 +81,11 @@ impl Zones {
     /// The zones, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|zone| &*zone.name)
+    }
+
+    /// The zones as [`crate::plugin::Plugin::zones`] tells them.
+    pub fn told(&self, of_names: bool) -> Vec<ToldZone> {
+        self.names().map(|name| ToldZone { name: name.to_string(), of_names }).collect()
     }
 
     /// Asks ahead of time, for a later hook. `below` is what stands in front of each zone: a domain, or

@@ -21,7 +21,7 @@ use crate::dns::reverse_address;
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
 use crate::plugin::zones::Zones;
-use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
+use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict, Zone};
 use crate::smtp::session::MailFrom;
 use std::sync::Arc;
 
@@ -39,6 +39,10 @@ pub fn load(_args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 impl Plugin for DnsWhitelistSoft {
+    fn zones(&self) -> Vec<Zone> {
+        self.zones.told(false)
+    }
+
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Connect, Hook::Mail])
     }

@@ -33,6 +33,7 @@
 
 use crate::config::nets::NetList;
 use crate::dns::reverse_address;
+use crate::plugin::Zone;
 use crate::plugin::facts::is_special_account;
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
@@ -108,6 +109,10 @@ impl Dnsbl {
 }
 
 impl Plugin for Dnsbl {
+    fn zones(&self) -> Vec<Zone> {
+        self.zones.told(false)
+    }
+
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Connect, Hook::Mail, Hook::Rcpt])
     }

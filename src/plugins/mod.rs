@@ -9,7 +9,6 @@ pub mod load;
 pub mod logging;
 pub mod queue;
 
-pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
 pub mod badmailfromto;
 pub mod badrcptto;

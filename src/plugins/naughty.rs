@@ -69,6 +69,14 @@ impl Naughty {
     }
 }
 
+/// The message is only for accounts that everybody must be able to reach.
+fn only_special_accounts(cx: &Cx<'_>) -> bool {
+    let special = |envelope: &Transaction| {
+        !envelope.recipients.is_empty() && envelope.recipients.iter().all(is_special_account)
+    };
+    cx.envelope().is_some_and(special)
+}
+
 impl Plugin for Naughty {
     fn hooks(&self) -> HookSet {
         self.hooks
@@ -91,14 +99,15 @@ impl Plugin for Naughty {
     }
 
     fn data(&self, cx: &mut Cx<'_>, _chunked: bool) -> Hooked {
+        if self.hooks.has(Hook::Data) && only_special_accounts(cx) {
+            cx.log(Level::Info, "skip, special account");
+            return Ok(Verdict::Declined);
+        }
         self.judge(cx, Hook::Data)
     }
 
     fn message(&self, cx: &mut Cx<'_>) -> Hooked {
-        let special = |envelope: &Transaction| {
-            !envelope.recipients.is_empty() && envelope.recipients.iter().all(is_special_account)
-        };
-        if cx.envelope().is_some_and(special) {
+        if only_special_accounts(cx) {
             cx.log(Level::Info, "skip, special account");
             return Ok(Verdict::Declined);
         }

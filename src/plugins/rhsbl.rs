@@ -23,6 +23,7 @@
 //!
 //! When it cannot tell: a list that does not answer lists nobody; it is logged by name.
 
+use crate::plugin::Zone;
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
 use crate::plugin::zones::{Zones, policy};
@@ -42,6 +43,10 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 impl Plugin for Rhsbl {
+    fn zones(&self) -> Vec<Zone> {
+        self.zones.told(true)
+    }
+
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Mail])
     }

@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod names;
+mod probes;
 mod stop;
 mod turn;
 
@@ -81,6 +82,7 @@ pub struct EventLoop {
     site: Arc<Site>,
     watch: Watch,
     resolver: resolver::Shell,
+    probes: probes::Probes,
     store: Option<StoreHandle>,
     lane_questions: HashMap<u64, names::LaneQuestion>,
     lane_counter: u64,
@@ -144,6 +146,7 @@ impl EventLoop {
             site,
             watch,
             resolver,
+            probes: probes::Probes::default(),
             store,
             lane_questions: HashMap::new(),
             lane_counter: 0,
@@ -173,6 +176,7 @@ impl EventLoop {
     /// What `poll` says; nothing else ends the loop.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
+        self.watch_lists();
         loop {
             match self.poll.poll(&mut events, self.patience()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -195,6 +199,7 @@ impl EventLoop {
                 }
             }
             self.on_homecomers();
+            self.probe_lists();
             self.deliver_answers();
             self.accept_some();
             self.give_turns();
@@ -214,7 +219,7 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let mut wait = self.timers.peek().map(|Reverse((at, ..))| *at);
-        if let Some(at) = self.resolver.deadline() {
+        for at in [self.resolver.deadline(), self.probes.due()].into_iter().flatten() {
             wait = Some(wait.map_or(at, |other| other.min(at)));
         }
         if let Some(stop) = self.stopping {
@@ -295,6 +300,7 @@ impl EventLoop {
         }
         self.resolver.configure(resolver::settings(&site.config), self.now.mono);
         self.site = site;
+        self.watch_lists();
         self.verbosity = verbosity_of(&self.log);
         self.say(Level::Notice, "configuration loaded".to_string());
     }

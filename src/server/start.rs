@@ -102,7 +102,8 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
         store_log.post(Event::Line(Line::core(level_of(level), Id::NONE, text)));
     })
     .map_err(|error| format!("store: {error}"))?;
-    let mut daemon = assemble(site, defaults, options.reopen, listeners, spool, &log, most, store)
+    let prepared = Prepared { listeners, spool, log: log.clone(), store, connections_max: most };
+    let mut daemon = assemble(site, defaults, options.reopen, prepared)
         .map_err(|error| format!("starting: {error}"))?;
     if let Some(identity) = &identity {
         let warning = if identity.is_root() { ", which is not wise" } else { "" };
@@ -122,16 +123,22 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
     result.map_err(|error| format!("the event loop: {error}"))
 }
 
+/// What can fail, and has not.
+struct Prepared {
+    listeners: Vec<TcpListener>,
+    spool: Spool,
+    log: Log,
+    store: StoreHandle,
+    connections_max: usize,
+}
+
 fn assemble(
     site: Arc<Site>,
     defaults: Defaults,
     reopen: Option<Box<dyn Fn() -> Files + Send>>,
-    listeners: Vec<TcpListener>,
-    spool: Spool,
-    log: &Log,
-    connections_max: usize,
-    store: StoreHandle,
+    prepared: Prepared,
 ) -> io::Result<EventLoop> {
+    let Prepared { listeners, spool, log, store, connections_max } = prepared;
     let poll = Poll::new()?;
     let home = Arc::new(Home::new(Waker::new(poll.registry(), WAKER)?));
     let config = &site.config;

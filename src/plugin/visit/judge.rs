@@ -96,7 +96,8 @@ impl Visit {
     fn condemned(&mut self, now: Moment) -> Option<Verdict> {
         let Some(Call::Rcpt(recipient)) = self.session.call() else { return None };
         let naughty = self.facts.naughty.as_deref().filter(|naughty| naughty.due)?;
-        if self.facts.relay || is_special_account(recipient) {
+        let immune = self.facts.immune.or(self.mail_facts.immune).is_some();
+        if self.facts.relay || immune || is_special_account(recipient) {
             return None;
         }
         let verdict = naughty.reject_type.verdict((7, 1), &naughty.texts.join("\n"));

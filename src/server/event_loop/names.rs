@@ -3,7 +3,7 @@
 //! The name is asked for when a client is let in and delays nothing: whoever needs it before it is
 //! there finds `Unknown`. It is shown in logs and in Received, and never trusted.
 
-use super::{EventLoop, Slot};
+use super::{EventLoop, Slot, probes};
 use crate::dns;
 use crate::plugin::Question;
 use crate::plugin::question::Answer;
@@ -35,7 +35,11 @@ impl EventLoop {
     }
 
     /// Asks one of a session's questions; an answer that is known already comes back.
-    pub(super) fn ask_resolver(&mut self, id: SlotId, question: &dns::Question) -> Option<Arc<Answer>> {
+    pub(super) fn ask_resolver(
+        &mut self,
+        id: SlotId,
+        question: &dns::Question,
+    ) -> Option<Arc<Answer>> {
         self.resolver.ask(asker_of(id), question, self.now.mono)
     }
 
@@ -52,7 +56,11 @@ impl EventLoop {
     }
 
     /// Questions of a hook on a lane.
-    pub(super) fn ask_for_lane(&mut self, questions: &[Question], sender: &Sender<(usize, Arc<Answer>)>) {
+    pub(super) fn ask_for_lane(
+        &mut self,
+        questions: &[Question],
+        sender: &Sender<(usize, Arc<Answer>)>,
+    ) {
         for (index, question) in questions.iter().enumerate() {
             let Question::Dns(question) = question else {
                 // Only names can be asked for from there. The other end may have gone.
@@ -80,11 +88,16 @@ impl EventLoop {
             self.say(level, text);
         }
         for (asker, question, answer) in self.resolver.take_answers() {
+            if let Question::Dns(question) = &question {
+                self.bench_on_error(question, &answer);
+            }
             if asker & ON_LANE != 0 {
                 if let Some(waits) = self.lane_questions.remove(&asker) {
                     // The hook may have given up by now.
                     let _ = waits.sender.send((waits.index, answer));
                 }
+            } else if asker & probes::PROBE != 0 {
+                self.probed(asker, &answer);
             } else {
                 self.answer_slot(slot_of(asker), question, answer);
             }
@@ -97,7 +110,8 @@ impl EventLoop {
             slot.late_answers.push((question, answer));
             return;
         };
-        let is_name = matches!((&question, &slot.name_asked), (Question::Dns(a), Some(b)) if a == b);
+        let is_name =
+            matches!((&question, &slot.name_asked), (Question::Dns(a), Some(b)) if a == b);
         if is_name {
             slot.name_asked = None;
             take_name(visit, &answer);
