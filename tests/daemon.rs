@@ -13,6 +13,7 @@ mod big;
 mod commands;
 mod crash;
 mod detached;
+mod dns;
 mod event_loop;
 mod hostile;
 mod limits;

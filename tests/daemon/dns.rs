@@ -1,0 +1,120 @@
+//! The daemon with a real name server: Debian's unbound, on loopback, with zones of the test's own.
+
+use crate::daemon::client::{Client, small, stuffed};
+use crate::daemon::house::House;
+use crate::daemon::system::{skip, until};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// One list that works, one that lists everybody, one that answers whom it does not serve.
+const ZONES: &str = "
+local-zone: \"bl.example.\" static
+local-data: '2.0.0.127.bl.example. A 127.0.0.2'
+local-data: '5.0.0.127.bl.example. A 127.0.0.4'
+local-data: '5.0.0.127.bl.example. TXT \"see http://bl.example/\"'
+local-zone: \"dead.example.\" redirect
+local-data: 'dead.example. A 127.0.0.2'
+local-zone: \"blocked.example.\" redirect
+local-data: 'blocked.example. A 127.255.255.254'
+local-zone: \"good.example.\" static
+local-data: 'good.example. MX 10 mail.good.example.'
+local-data: 'mail.good.example. A 203.0.113.25'
+local-zone: \"gone.example.\" static
+";
+
+struct Unbound(Child);
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts unbound and waits until it answers; None where it is not installed.
+fn unbound(house: &House) -> Option<(Unbound, u16)> {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = house.path("unbound");
+    fs::create_dir_all(&folder).unwrap();
+    let settings = format!(
+        "server:\ninterface: 127.0.0.1\nport: {port}\naccess-control: 127.0.0.0/8 allow\n\
+         do-daemonize: no\nchroot: \"\"\nusername: \"\"\ndirectory: \"{0}\"\npidfile: \"\"\n\
+         use-syslog: no\nlogfile: \"{0}/log\"\nmodule-config: iterator\nnum-threads: 1\n{ZONES}\n\
+         remote-control:\ncontrol-enable: no\n",
+        folder.display()
+    );
+    let file = folder.join("unbound.conf");
+    fs::write(&file, settings).unwrap();
+    let program = ["/usr/sbin/unbound", "unbound"].into_iter().find_map(|program| {
+        let mut command = Command::new(program);
+        command.arg("-d").arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().ok()
+    });
+    let server = Unbound(program?);
+    // A question for good.example, type MX, by hand.
+    let question = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x04good\x07example\0\0\x0f\0\x01";
+    let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+    asker.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    until("unbound to answer", || {
+        asker.send_to(question, ("127.0.0.1", port)).ok()?;
+        asker.recv(&mut [0; 512]).ok()
+    });
+    Some((server, port))
+}
+
+fn from(source: [u8; 4], to: SocketAddr) -> Client {
+    let source = SocketAddr::new(IpAddr::from(source), 0);
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(source)).unwrap();
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    Client::over(TcpStream::from(fd))
+}
+
+/// A listed client hears so at RCPT, with the list's own words; postmaster hears him all the same; a
+/// sender's domain that does not exist is told from one that does; and lists that are dead, or answer
+/// with error codes, refuse nobody and are named in the log.
+#[test]
+fn a_real_name_server_answers() {
+    let house = House::new();
+    let Some((_unbound, port)) = unbound(&house) else {
+        return skip("dns::a_real_name_server_answers", "unbound is not installed");
+    };
+    house.set("resolvers", &format!("127.0.0.1:{port}"));
+    house.set("dnsbl_zones", "bl.example\ndead.example\nblocked.example");
+    let queue = house.path("Maildir");
+    house.set(
+        "plugins",
+        &format!(
+            "logging/logterse\ndnsbl reject 1\nresolvable_fromhost reject 1 reject_type perm\n\
+             rcpt_ok\nqueue/maildir {}",
+            queue.display()
+        ),
+    );
+    let daemon = house.start();
+    daemon.log.line("dead.example: it lists everybody: it looks dead");
+    daemon.log.line("blocked.example: asked through a public resolver");
+
+    let mut listed = from([127, 0, 0, 5], daemon.address());
+    listed.hello();
+    listed.expect("MAIL FROM:<a@good.example>", "250");
+    let reply = listed.expect("RCPT TO:<b@example.com>", "550");
+    assert!(reply.starts_with("550 5.7.1 (dnsbl) see http://bl.example/ ["), "{reply}");
+    listed.expect("RCPT TO:<postmaster@example.com>", "250");
+    daemon.log.line("naughty\t901\t(dnsbl) see http://bl.example/");
+
+    let mut clean = from([127, 0, 0, 6], daemon.address());
+    clean.hello();
+    clean.expect("MAIL FROM:<a@gone.example>", "550 5.1.8");
+    clean.expect("MAIL FROM:<a@good.example>", "250");
+    clean.expect("RCPT TO:<b@example.com>", "250");
+    clean.expect("DATA", "354");
+    clean.send(stuffed(&small("clean")));
+    assert!(clean.reply().starts_with("250"));
+    assert_eq!(house.mails().len(), 1);
+    drop((listed, clean));
+    daemon.stop();
+}
