@@ -16,6 +16,7 @@ mod detached;
 mod dns;
 mod event_loop;
 mod hostile;
+mod karma;
 mod limits;
 mod log;
 mod memory;

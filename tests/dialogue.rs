@@ -11,6 +11,10 @@
 //!                                me = mx.example.net, rcpthosts = example.com, loglevel = 6)
 //! peer: 192.0.2.1                the client; 192.0.2.1 in the pure form, loopback over TCP
 //! dns: NAME TYPE DATA            or NXDOMAIN, NODATA, SERVFAIL, TIMEOUT; other names: NXDOMAIN
+//! store: karma 192.0.2.1 naughty=3 nice=1 connects=4 naughty_ago=3600
+//!                                a record; greylist KEY black= white= first_ago= last_ago=; `away`:
+//!                                the store cannot say. What is recorded is logged: `L: store: karma
+//!                                192.0.2.1 naughty=4 nice=1 connects=5`
 //! load: 9.5                      1-minute load average at accept
 //! pure: reason                   never over TCP, why
 //! ---
@@ -31,6 +35,7 @@
 //! All output must be matched by `S:` lines. `DIALOGUE=text` plays only the scripts whose name
 //! contains the text; `UPDATE=1` rewrites the `S:` lines of failing scripts for review.
 
+pub(crate) mod memory;
 pub(crate) mod play;
 pub(crate) mod pure;
 pub(crate) mod script;

@@ -3,9 +3,11 @@
 //!
 //! Exit codes: 0 done; 1 it said no; 2 used wrongly; 75 try again later (sysexits).
 
+mod check;
 mod check_config;
 mod demo;
 mod folder;
+mod karma;
 mod plugins;
 mod serve;
 
@@ -19,6 +21,8 @@ const DONE: u8 = 0;
 const NO: u8 = 1;
 /// Used wrongly.
 const USAGE: u8 = 2;
+/// Try again later (`EX_TEMPFAIL`).
+const LATER: u8 = 75;
 
 /// A subcommand: its name, its line in the overview, its own help, its code.
 struct Command {
@@ -48,6 +52,18 @@ static COMMANDS: &[Command] = &[
         run: check_config::run,
     },
     Command {
+        name: "karma",
+        summary: "what is remembered of clients: list, show, release, prune",
+        help: karma::HELP,
+        run: karma::run,
+    },
+    Command {
+        name: "check",
+        summary: "what a HELO name or an address would be taken for: check helo, check dns-lists",
+        help: check::HELP,
+        run: check::run,
+    },
+    Command {
         name: "plugins",
         summary: "the table of plugins, or one plugin's manual",
         help: PLUGINS_HELP,
@@ -68,6 +84,8 @@ enum Fault {
     Usage(String),
     /// It said no: the text says why.
     No(String),
+    /// Not now, perhaps later: the text says why.
+    Later(String),
 }
 
 impl From<lexopt::Error> for Fault {
@@ -123,6 +141,10 @@ fn run(command: &Command, parser: lexopt::Parser) -> ExitCode {
         Err(Fault::No(what)) => {
             complain(&format!("mailreeve {}: {what}\n", command.name));
             ExitCode::from(NO)
+        }
+        Err(Fault::Later(what)) => {
+            complain(&format!("mailreeve {}: {what}\n", command.name));
+            ExitCode::from(LATER)
         }
     }
 }

@@ -260,6 +260,9 @@ impl Files {
     pub fn system(&self, path: &str) -> String {
         let found = self.source.locate(path, &self.stamps);
         let content = found.and_then(|found| self.source.read(&found, CONFIG_FILE_MAX).ok());
+        let mut hasher = DefaultHasher::new();
+        content.hash(&mut hasher);
+        self.digests.borrow_mut().insert(path.to_owned(), hasher.finish());
         String::from_utf8_lossy(&content.unwrap_or_default()).into_owned()
     }
 
@@ -282,7 +285,7 @@ impl Files {
 
     /// A number that is the same for the same content of a setting: of the text of its lines,
     /// what is included among them, and of whether the file exists; of the raw octets for what was
-    /// read with [`Files::bytes`] or ends in `.cdb`. It belongs to what was read last under this
+    /// read with [`Files::bytes`] or ends in `.cdb`, or is a whole path. It belongs to what was read last under this
     /// name, and only what was never read is read now. It holds within one build of the program.
     pub fn digest(&self, name: &str) -> u64 {
         if let Some(digest) = self.known_digest(name) {
@@ -291,6 +294,8 @@ impl Files {
         let mut unheard = Vec::new();
         if name.ends_with(".cdb") {
             self.bytes(name, &mut unheard);
+        } else if name.starts_with('/') {
+            self.system(name);
         } else {
             self.lines(name, &mut unheard);
         }

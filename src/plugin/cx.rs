@@ -17,7 +17,7 @@ use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Toke
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
-use crate::store::Op;
+use crate::store::{Op, Unavailable};
 use std::any::Any;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,6 +26,9 @@ use std::time::Duration;
 pub use crate::plugin::ground::{
     Arrival, Effect, Ground, MessageView, Moment, Occasion, Peer, Staged,
 };
+
+/// A record of the store, None where there is none, or that the store cannot say.
+pub type Recalled = Result<Option<Box<[u8]>>, Unavailable>;
 
 /// How one run of one plugin is made.
 pub(super) struct Run<'a> {
@@ -220,9 +223,17 @@ impl<'a> Cx<'a> {
     /// # Errors
     /// [`Pending`] while the answer is missing.
     pub fn stored(&self, table: &'static str, key: &str) -> Result<Option<Box<[u8]>>, Pending> {
+        Ok(self.recall(table, key)?.unwrap_or_default())
+    }
+
+    /// The same for checks that must tell a store without such a record from one that cannot say.
+    ///
+    /// # Errors
+    /// [`Pending`] while the answer is missing.
+    pub fn recall(&self, table: &'static str, key: &str) -> Result<Recalled, Pending> {
         match &*self.lookup.find(Question::Store(table, key.into()))? {
-            Answer::Stored(value) => Ok(value.clone()),
-            _ => Ok(None),
+            Answer::Stored(value) => Ok(Ok(value.clone())),
+            _ => Ok(Err(Unavailable)),
         }
     }
 

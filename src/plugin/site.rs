@@ -94,6 +94,12 @@ impl<'a> Setup<'a> {
         self.files.bytes(name, &mut self.problems.borrow_mut())
     }
 
+    /// The text of a file of other software, by its whole path; empty where it cannot be read.
+    pub fn system(&self, path: &str) -> String {
+        self.note_read(path);
+        self.files.system(path)
+    }
+
     /// Runs something that reports problems itself.
     pub fn with_problems<T>(&self, work: impl FnOnce(&mut Vec<Problem>) -> T) -> T {
         work(&mut self.problems.borrow_mut())

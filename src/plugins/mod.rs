@@ -23,9 +23,11 @@ pub mod dnsbl;
 pub mod dont_require_anglebrackets;
 pub mod earlytalker;
 pub mod fcrdns;
+pub mod greylisting;
 pub mod headers;
 pub mod helo;
 pub mod hosts_allow;
+pub mod karma;
 pub mod loadcheck;
 pub mod r#loop;
 pub mod naughty;
@@ -126,6 +128,7 @@ pub static REGISTRY: &[Entry] = &[
         earlytalker::load,
     ),
     plugin("fcrdns", &["check_fcrdns"], fcrdns::load),
+    plugin("greylisting", &["denysoft_greylist"], greylisting::load),
     plugin("headers", &["check_basicheaders"], headers::load),
     plugin("helo", &["check_spamhelo"], helo::load),
     gone("help", "HELP is answered by the daemon itself, in a few lines"),
@@ -135,6 +138,7 @@ pub static REGISTRY: &[Entry] = &[
         "settings are read from the config folder only; fetch them into it by a timer",
     ),
     plugin("ident/p0f", &["p0f"], ident::p0f::load),
+    plugin("karma", &[], karma::load),
     plugin("loadcheck", &[], loadcheck::load),
     logger("logging/adaptive", logging::adaptive::load),
     gone("logging/apache", "there is no Apache to log for; use logging/file or logging/syslog"),

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod errand;
 pub mod event_loop;
+pub mod live;
 pub mod log;
 pub mod pool;
 pub mod privileges;

@@ -366,6 +366,11 @@ impl Op {
         Op { table: Table::Greylist, key: key.into(), row: attempt.row() }
     }
 
+    /// What it adds to that record.
+    pub fn row(&self) -> &Row {
+        &self.row
+    }
+
     /// The table it changes.
     pub fn table(&self) -> Table {
         self.table

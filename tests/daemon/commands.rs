@@ -34,7 +34,7 @@ fn help_and_mistakes() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
         .collect();
-    for known in ["serve", "demo", "check-config", "plugins"] {
+    for known in ["serve", "demo", "check-config", "karma", "plugins"] {
         assert!(commands.contains(&known), "{overview}");
     }
     for command in commands {

@@ -1,7 +1,7 @@
 //! The daemon with a real name server: Debian's unbound, on loopback, with zones of the test's own.
 
 use crate::daemon::client::{Client, small, stuffed};
-use crate::daemon::house::House;
+use crate::daemon::house::{BINARY, House};
 use crate::daemon::system::{skip, until};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use std::fs;
@@ -117,4 +117,35 @@ fn a_real_name_server_answers() {
     assert_eq!(house.mails().len(), 1);
     drop((listed, clean));
     daemon.stop();
+}
+
+/// The same questions from the shell: what each list says, and what a HELO name would come to.
+#[test]
+fn names_and_addresses_are_checked_from_the_shell() {
+    let house = House::new();
+    let Some((_unbound, port)) = unbound(&house) else {
+        return skip("dns::names_and_addresses_are_checked", "unbound is not installed");
+    };
+    house.set("dnsbl_zones", "bl.example\nblocked.example");
+    house.set("plugins", "dnsbl\nhelo policy rfc\nrcpt_ok\nqueue/discard");
+    let check = |args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.arg("check").args(args).arg("--config").arg(house.path("config"));
+        let output = command.arg("--resolver").arg(format!("127.0.0.1:{port}")).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let blocked = "blocked.example: an error of the list, not a listing: 127.255.255.254: asked \
+                   through a public resolver\n";
+    for (ip, code, words) in [
+        ("127.0.0.5", 1, "LISTED (127.0.0.4) see http://bl.example/"),
+        ("127.0.0.6", 0, "not listed"),
+    ] {
+        let (status, said) = check(&["dns-lists", ip]);
+        assert_eq!((status, said), (Some(code), format!("bl.example: {words}\n{blocked}")));
+    }
+    let (status, said) = check(&["helo", "gone.example", "--ip", "203.0.113.25"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.ends_with("fail\n"), "{said}");
+    let (status, _) = check(&["helo", "localhost"]);
+    assert_eq!(status, Some(2), "--ip is missing");
 }

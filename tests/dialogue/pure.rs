@@ -3,6 +3,7 @@
 //! It does what the event loop does with a visit (`Want`), but nothing ever takes time unless the
 //! script says so: answers, pauses and deadlines are events on a clock that is moved forward.
 
+use crate::dialogue::memory::Memory;
 use crate::dialogue::play::{Failure, Folder, Said, Wire};
 use crate::dialogue::script::{End, Script};
 use crate::dialogue::spool::MemoryFile;
@@ -51,6 +52,7 @@ pub(crate) struct Visitor {
     visit: Visit,
     site: Arc<Site>,
     zone: Zone,
+    memory: Memory,
     now: Duration,
     /// When the client's patience or ours ends.
     deadline: Duration,
@@ -86,6 +88,7 @@ impl Visitor {
         let mut visitor = Visitor::connect(Arc::new(site), ip, script.load);
         visitor.log.extend(problems.iter().map(ToString::to_string));
         visitor.zone = script.zone.clone();
+        visitor.memory = script.memory.since(ARRIVAL.as_secs());
         // The core asks for the client's name at accept; here it is known at once, or not at all.
         let name = dns::Question::new(&dns::reverse_name(ip.to_canonical()), dns::Kind::Ptr);
         let (answer, took) = visitor.zone.answer(&name);
@@ -118,6 +121,7 @@ impl Visitor {
         let mut visitor = Visitor {
             visit,
             zone: Zone::default(),
+            memory: Memory::default(),
             now: Duration::ZERO,
             deadline: Duration::ZERO,
             text: None,
@@ -249,7 +253,7 @@ impl Visitor {
 
     /// The hooks of a message, as far as they go without answers.
     fn work(&mut self, mut lane: Lane) -> Parked {
-        let ask = Waiting { zone: &self.zone, now: Cell::new(self.now) };
+        let ask = Waiting { zone: &self.zone, memory: &self.memory, now: Cell::new(self.now) };
         let mut on_worker = false;
         loop {
             let now = moment(ask.now.get());
@@ -283,7 +287,7 @@ impl Visitor {
     /// Sends new questions off.
     fn ask(&mut self) {
         for question in self.visit.take_questions() {
-            let (answer, took) = answer(&self.zone, &question);
+            let (answer, took) = answer(&self.zone, &self.memory, &question);
             self.coming.push((self.now + took, question, Arc::new(answer)));
         }
     }
@@ -349,6 +353,7 @@ impl Visitor {
         self.gather_log();
     }
 
+    /// Takes what was logged, and what was recorded: a line `store: …` for each changed record.
     fn gather_log(&mut self) {
         for event in self.visit.take_log() {
             if let Event::Line(line) = event {
@@ -356,6 +361,9 @@ impl Visitor {
                 Line { id: Id::NONE, ..line }.render(&mut shown);
                 self.log.push(String::from_utf8_lossy(&shown).into_owned());
             }
+        }
+        for op in self.visit.take_ops() {
+            self.log.push(self.memory.record(&op));
         }
     }
 }
@@ -435,6 +443,7 @@ impl Wire for Visitor {
 /// Answers for hooks that may block: there a wait moves the clock.
 struct Waiting<'a> {
     zone: &'a Zone,
+    memory: &'a Memory,
     now: Cell<Duration>,
 }
 
@@ -442,7 +451,7 @@ impl Ask for Waiting<'_> {
     fn ask(&self, questions: &[Question], deadline: Duration) -> Vec<Arc<Answer>> {
         let asked = self.now.get();
         let answer_in_time = |question: &Question| {
-            let (answer, took) = answer(self.zone, question);
+            let (answer, took) = answer(self.zone, self.memory, question);
             let answer = if asked + took > deadline { Answer::TempFail } else { answer };
             self.now.set(self.now.get().max((asked + took).min(deadline)));
             Arc::new(answer)
@@ -452,13 +461,13 @@ impl Ask for Waiting<'_> {
 }
 
 /// The answer to a question, and how long it takes.
-fn answer(zone: &Zone, question: &Question) -> (Answer, Duration) {
+fn answer(zone: &Zone, memory: &Memory, question: &Question) -> (Answer, Duration) {
     match question {
         Question::Dns(question) => {
             let (answer, took) = zone.answer(question);
             (Answer::Dns(answer), took)
         }
-        Question::Store(..) => (Answer::Stored(None), Duration::ZERO),
+        Question::Store(table, key) => (memory.answer(table, key), Duration::ZERO),
         Question::Quiet(duration) => (Answer::Quiet, *duration),
         Question::Lane(_) => (Answer::TempFail, Duration::ZERO),
     }

@@ -3,6 +3,7 @@
 //! A line that cannot be read is an error with its number, never a step that does nothing: a
 //! transcript that is not played proves nothing.
 
+use crate::dialogue::memory::Memory;
 use crate::dialogue::zone::Zone;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub(crate) struct Script {
     /// The client's address; none is the default.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) zone: Zone,
+    /// What the store holds.
+    pub(crate) memory: Memory,
     pub(crate) load: Option<f64>,
     /// Why it is never played over TCP.
     pub(crate) pure: Option<String>,
@@ -111,6 +114,7 @@ impl Script {
             "plugin" => self.plugins.push(value.to_string()),
             "peer" => self.peer = Some(value.parse().map_err(|_| "peer: an address")?),
             "dns" => self.zone.add(value)?,
+            "store" => self.memory.add(value)?,
             "load" => self.load = Some(value.parse().map_err(|_| "load: a number")?),
             "pure" if value.is_empty() => return Err("pure: say why".into()),
             "pure" => self.pure = Some(value.to_string()),
@@ -177,9 +181,15 @@ impl Script {
             What::Wait(wait) => wait,
             _ => Duration::ZERO,
         });
+        let recorded = |step: &Step| match &step.what {
+            What::Log(_, text) => text.starts_with("store: "),
+            _ => false,
+        };
         match self {
+            _ if self.steps.iter().any(recorded) => Some("what was recorded"),
             _ if self.pure.is_some() => Some("marked pure"),
             _ if !self.zone.is_empty() => Some("answers from DNS"),
+            _ if self.memory.is_set() => Some("a store of its own"),
             _ if self.load.is_some() => Some("a load average"),
             _ if self.peer.is_some_and(|ip| ip != Ipv4Addr::LOCALHOST) => {
                 Some("a client elsewhere")
@@ -366,6 +376,8 @@ mod tests {
             ("load: 9\n", "C: x", false),
             ("pure: so\n", "C: x", false),
             ("dns: a.example A 192.0.2.1\n", "C: x", false),
+            ("store: away\n", "C: x", false),
+            ("", "C: x\nL! store: karma", false),
         ] {
             let script = parse(&format!("# Why.\n{head}---\n{steps}\n")).expect(head);
             assert_eq!(script.not_over_tcp().is_none(), tcp, "{head}{steps}");

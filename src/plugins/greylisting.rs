@@ -1,0 +1,329 @@
+//! Defers the first attempt of an unknown sender: programs that only send spam rarely try again.
+//!
+//! Good mail is late by it, which is why this plugin is on only where it is listed; think twice. Who
+//! tries again after `black_timeout` is let in, and from then on without a delay for `white_timeout`
+//! after each mail. A sender is known by the /24 of its IPv4 or the /64 of its IPv6 address, because
+//! large ones try again from a neighbour, and by the envelope's sender and recipient if asked for.
+//! Clients that are whitelisted or may relay are exempt; put `relay` and `whitelist` before this
+//! plugin.
+//!
+//! The files that `greylist_exclude_files` names list exempt clients in the form of postgrey: an
+//! address, a network, a host name (which is also all names below it) or a `/REGEX/` on the host name.
+//! The host name is what DNS says of the address; one that `fcrdns` has found to be false does not
+//! count.
+//!
+//! Differences to qpsmtpd 0.96: who has passed once is remembered as white; all lines of the file
+//! `denysoft_greylist` are read, and the plugin's own line wins over it.
+//!
+//! Arguments:
+//!   remote_ip, sender, recipient
+//!                  `1` or `0`: parts of what is remembered, by default 1, 0 and 0
+//!   black_timeout  for how many seconds attempts are deferred, default 3000
+//!   white_timeout  for how many seconds after its latest mail a sender is let in, default 3110400 (36
+//!                  days), at most 40 days
+//!   reject         `0`: only record; by default `1`
+//!   mode           the former `reject`: `testonly` and `off` are 0, `denysoft` is 1
+//!   deny_late      `1`: defer at DATA, not at MAIL or RCPT; by default `0`
+//!   per_recipient  `1`: look at RCPT, not at MAIL; by default `0`
+//!   p0f, geoip     accepted and not used: they told by system and country whom to defer
+//!   grey_timeout, upgrade, db_dir, nfslock, redis
+//!                  accepted and not used: the file `store` says where the records are kept
+//!
+//! Config files: `denysoft_greylist` (arguments as lines `key value`), `greylist_exclude_files` (one
+//! path a line).
+//!
+//! Replies: `450 4.7.1 This mail is temporarily denied` at MAIL or RCPT, `451` at DATA; there also for
+//! the null sender where recipients count, since callbacks to check an address use it.
+//!
+//! Karma: none.
+//!
+//! When it cannot tell: the mail is let in.
+
+mod excluded;
+
+use crate::config::files::{Line, Problem};
+use crate::config::nets;
+use crate::plugin::log::Level;
+use crate::plugin::site::Setup;
+use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Pending, Plugin, Verdict};
+use crate::smtp::address::Address;
+use crate::smtp::session::MailFrom;
+use crate::store::{GREYLIST, Greylist as Record, Op, Unavailable};
+use excluded::Excluded;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The file with more arguments.
+const FILE: &str = "denysoft_greylist";
+
+/// Arguments that mean nothing any more.
+const FORMER: [&str; 5] = ["grey_timeout", "upgrade", "db_dir", "nfslock", "redis"];
+
+/// Longest `white_timeout`: the store forgets after so many seconds.
+const WHITE_MAX: u64 = 40 * 86_400;
+
+const TEXT: &str = "This mail is temporarily denied";
+
+struct Greylisting {
+    options: Options,
+    excluded: Excluded,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Options {
+    remote_ip: bool,
+    sender: bool,
+    recipient: bool,
+    black_timeout: u64,
+    white_timeout: u64,
+    reject: bool,
+    deny_late: bool,
+    per_recipient: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            remote_ip: true,
+            sender: false,
+            recipient: false,
+            black_timeout: 3_000,
+            white_timeout: 3_110_400,
+            reject: true,
+            deny_late: false,
+            per_recipient: false,
+        }
+    }
+}
+
+/// Note on a transaction: it is to be deferred at DATA.
+#[derive(Clone, Copy)]
+struct Late;
+
+/// What a record comes to, and what is to be recorded for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    Unknown,
+    White { deliveries: u64 },
+    Black { attempts: u64 },
+    Grey { was_white: bool },
+}
+
+/// Makes the plugin of its line.
+pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
+    let options = read(args, setup);
+    Arc::new(Greylisting { options, excluded: Excluded::load(setup) })
+}
+
+fn read(args: &mut Args, setup: &Setup<'_>) -> Options {
+    let mut options = Options::default();
+    for line in setup.lines(FILE) {
+        let text = format!("{FILE} {}", line.text);
+        let mut more = Args::new(Line { text, ..line.clone() });
+        options.take(&mut more, setup);
+        for what in more.finish() {
+            setup.with_problems(|problems| Problem::error(&line, what).note(problems));
+        }
+    }
+    options.take(args, setup);
+    if !options.remote_ip && !options.sender && !options.recipient {
+        args.complain("one of remote_ip, sender and recipient has to be 1");
+    }
+    options
+}
+
+impl Options {
+    /// Takes what the words say, and leaves the rest as it was.
+    fn take(&mut self, args: &mut Args, setup: &Setup<'_>) {
+        for (name, value) in [
+            ("remote_ip", &mut self.remote_ip),
+            ("sender", &mut self.sender),
+            ("recipient", &mut self.recipient),
+            ("deny_late", &mut self.deny_late),
+            ("per_recipient", &mut self.per_recipient),
+        ] {
+            match args.named(name).as_deref() {
+                None => {}
+                Some("1") => *value = true,
+                Some("0") => *value = false,
+                Some(other) => args.complain(format!("{name} {other}: use 0 or 1")),
+            }
+        }
+        match args.named("mode").as_deref() {
+            None => {}
+            Some("testonly" | "off") => self.reject = false,
+            Some("denysoft") => self.reject = true,
+            Some(other) => args.complain(format!("mode {other}: use reject 0 or reject 1")),
+        }
+        match args.named("reject").as_deref() {
+            None => {}
+            Some("0" | "no" | "false") => self.reject = false,
+            Some("1" | "yes" | "true") => self.reject = true,
+            Some(other) => args.complain(format!("reject {other}: use 0 or 1")),
+        }
+        self.black_timeout = args.number("black_timeout", self.black_timeout, 0..=WHITE_MAX);
+        let asked = args.number("white_timeout", self.white_timeout, 1..=u64::MAX);
+        self.white_timeout = asked.min(WHITE_MAX);
+        let mut warnings = Vec::new();
+        if asked > WHITE_MAX {
+            let what =
+                format!("white_timeout {asked}: the store forgets after {WHITE_MAX} seconds");
+            warnings.push(what);
+        }
+        for name in ["p0f", "geoip"] {
+            if args.named(name).is_some() {
+                warnings.push(format!("{name} is not looked at: all clients are greylisted alike"));
+            }
+        }
+        for what in warnings {
+            setup.with_problems(|problems| Problem::warning(&args.line, what).note(problems));
+        }
+        for name in FORMER {
+            args.named(name);
+        }
+    }
+
+    /// The record's key. Its parts are divided by blanks, which addresses may only have in quotes.
+    fn key(&self, ip: IpAddr, sender: Option<&Address>, recipient: Option<&Address>) -> String {
+        let plain = |address: Option<&Address>| {
+            address.map_or_else(String::new, |it| it.plain().to_ascii_lowercase())
+        };
+        let parts = [
+            self.remote_ip.then(|| network(ip)),
+            self.sender.then(|| plain(sender)),
+            self.recipient.then(|| plain(recipient)),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Is it looked for at RCPT?
+    fn at_rcpt(&self) -> bool {
+        self.recipient || self.per_recipient
+    }
+
+    fn find(&self, record: Option<&Record>, now: u64) -> Finding {
+        let Some(record) = record else { return Finding::Unknown };
+        let was_white = record.white > 0;
+        if was_white && now.saturating_sub(record.last) < self.white_timeout {
+            return Finding::White { deliveries: u64::from(record.white) + 1 };
+        }
+        if now.saturating_sub(record.first) < self.black_timeout {
+            return Finding::Black { attempts: u64::from(record.black) + 1 };
+        }
+        Finding::Grey { was_white }
+    }
+}
+
+/// The neighbours of an address that may try in its stead: a /24 of IPv4, a /64 of IPv6.
+fn network(ip: IpAddr) -> String {
+    match nets::site(ip) {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(v6) => format!("{v6}/64"),
+    }
+}
+
+impl Greylisting {
+    /// True if the mail is to be deferred.
+    fn is_grey(
+        &self,
+        cx: &mut Cx<'_>,
+        sender: Option<&Address>,
+        recipient: Option<&Address>,
+    ) -> Result<bool, Pending> {
+        if cx.skip_immune() {
+            return Ok(false);
+        }
+        let name = cx.peer().name.as_deref().filter(|_| cx.facts().fcrdns != Some(false));
+        if self.excluded.has(cx.peer().ip, name) {
+            cx.log(Level::Info, "skip, excluded");
+            return Ok(false);
+        }
+        let key = self.options.key(cx.peer().ip, sender, recipient);
+        let record = match cx.recall(GREYLIST, &key)? {
+            Ok(found) => found.as_deref().and_then(Record::decode),
+            Err(Unavailable) => {
+                let what = "UNABLE TO OBTAIN GREYLIST RESULT: the store does not answer";
+                cx.log(Level::Error, what);
+                return Ok(false);
+            }
+        };
+        let now = cx.now().unix.as_secs();
+        let (op, level, words) = match self.options.find(record.as_ref(), now) {
+            Finding::Unknown => {
+                let words = "fail: initial DENYSOFT, unknown".to_string();
+                (Op::insert_if_absent(&key, now), Level::Warning, words)
+            }
+            Finding::Black { attempts } => {
+                let words = format!("fail: black DENYSOFT - {attempts} deferred connections");
+                (Op::seen_black(&key, now), Level::Warning, words)
+            }
+            Finding::White { deliveries } => {
+                let words = format!("pass: white, {deliveries} deliveries");
+                (Op::seen_white(&key, now), Level::Info, words)
+            }
+            Finding::Grey { was_white } => {
+                let white = if was_white { ", has timed out (white)" } else { "" };
+                (
+                    Op::seen_white(&key, now),
+                    Level::Warning,
+                    format!("pass: timed out (grey){white}"),
+                )
+            }
+        };
+        let defers = words.starts_with("fail");
+        cx.record(op);
+        cx.log(level, words);
+        if defers && !self.options.reject {
+            cx.log(Level::Info, "fail, tolerated");
+        }
+        Ok(defers && self.options.reject)
+    }
+
+    /// Defers now, or at DATA.
+    fn defer(&self, cx: &mut Cx<'_>, late: bool) -> Verdict {
+        if late || self.options.deny_late {
+            cx.keep_mail_note(Late);
+            return Verdict::Declined;
+        }
+        Verdict::deny_soft((7, 1), TEXT)
+    }
+}
+
+impl Plugin for Greylisting {
+    fn hooks(&self) -> HookSet {
+        let at = if self.options.at_rcpt() { Hook::Rcpt } else { Hook::Mail };
+        HookSet::of(&[at, Hook::Data])
+    }
+
+    fn mail(&self, cx: &mut Cx<'_>, mail: &MailFrom) -> Hooked {
+        if self.options.at_rcpt() {
+            return Ok(Verdict::Unhooked);
+        }
+        let defers = self.is_grey(cx, mail.reverse_path.address(), None)?;
+        Ok(if defers { self.defer(cx, false) } else { Verdict::Declined })
+    }
+
+    fn rcpt(&self, cx: &mut Cx<'_>, recipient: &Address) -> Hooked {
+        if !self.options.at_rcpt() {
+            return Ok(Verdict::Unhooked);
+        }
+        let sender = cx.envelope().and_then(|envelope| envelope.mail.reverse_path.address());
+        let defers = self.is_grey(cx, sender, Some(recipient))?;
+        let is_callback = sender.is_none() && self.options.recipient;
+        Ok(if defers { self.defer(cx, is_callback) } else { Verdict::Declined })
+    }
+
+    fn data(&self, cx: &mut Cx<'_>, _chunked: bool) -> Hooked {
+        // Who became exempt since, by white-listed recipients for example, is spared.
+        if cx.mail_note::<Late>().is_none() || cx.skip_immune() {
+            return Ok(Verdict::Declined);
+        }
+        Ok(Verdict::deny_soft((7, 1), TEXT))
+    }
+}
+
+#[cfg(test)]
+mod tests;
