@@ -11,6 +11,7 @@ use crate::plugin::{Args, Chain, Loaded};
 use crate::plugins;
 use crate::plugins::load::{Strictness, load};
 use crate::server::live::Live;
+use crate::smtp::command;
 use lexopt::{Arg, ValueExt};
 use std::io;
 use std::net::IpAddr;
@@ -70,7 +71,7 @@ fn helo(name: &str, ip: IpAddr, words: &Words) -> Result<u8, Fault> {
     }
     let (site, chain) = reduced(words, "helo")?;
     let mut live = live(&site, words)?;
-    let commands = format!("EHLO {name}\r\n");
+    let commands = command::line(&format!("EHLO {name}"));
     let (log, _) = live.play(&site, &chain, canonical(ip), &commands).map_err(fault)?;
     let lines: Vec<&String> = log.iter().filter(|line| line.contains(" helo: ")).collect();
     for line in &lines {
@@ -165,6 +166,7 @@ fn live(site: &Site, words: &Words) -> Result<Live, Fault> {
     Live::new(&site.config, servers).map_err(fault)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn fault(error: io::Error) -> Fault {
     Fault::No(format!("asking: {error}"))
 }

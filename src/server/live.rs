@@ -91,7 +91,7 @@ impl Live {
         site: &Arc<Site>,
         chain: &Arc<Chain>,
         ip: IpAddr,
-        commands: &str,
+        commands: &[u8],
     ) -> io::Result<(Vec<String>, String)> {
         let local = SocketAddr::from(([127, 0, 0, 1], 25));
         let peer = Peer { ip, port: 0, local, name: None };
@@ -102,7 +102,7 @@ impl Live {
             stopwatch: clock::monotonic,
         };
         let mut visit = Visit::new(Id::NONE, peer, Arc::clone(chain), &around());
-        let (mut out, mut input) = (Vec::new(), commands.as_bytes());
+        let (mut out, mut input) = (Vec::new(), commands);
         let until = clock::monotonic() + PATIENCE;
         loop {
             let (used, want) = visit.pump(input, &mut out, &around());

@@ -110,6 +110,13 @@ fn chunk(argument: &[u8]) -> Command<'_> {
     }
 }
 
+/// A command as a client sends it.
+pub fn line(text: &str) -> Vec<u8> {
+    let mut line = text.as_bytes().to_vec();
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
 /// Reads a decimal number of at most 20 digits (RFC 1870: size-value).
 pub fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
