@@ -64,6 +64,10 @@ impl Naughty {
             cx.log(Level::Info, "pass");
             return Ok(Verdict::Declined);
         };
+        if cx.may_relay() {
+            cx.log(Level::Info, "skip, relay client");
+            return Ok(Verdict::Declined);
+        }
         cx.log(Level::Info, "disconnecting");
         Ok(naughty.reject_type.verdict((7, 1), &naughty.texts.join("\n")))
     }
