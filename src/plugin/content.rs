@@ -170,14 +170,23 @@ impl Intake {
         }
     }
 
-    /// The complete message.
+    /// Part of the text is in a file. What is in memory yet is written by [`Intake::finish`].
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The complete message. Where there is a file, what is still in memory is written to it: to be
+    /// called where a disk may be waited for.
     ///
     /// # Errors
-    /// What the system says when the file cannot be looked at.
+    /// What the system says when the file cannot be written or looked at.
     pub fn finish(self) -> io::Result<Contents> {
         match self.file {
             Some(file) => {
-                let view = file.view(self.written)?;
+                if !self.block.is_empty() {
+                    file.write_at(&self.block, self.written)?;
+                }
+                let view = file.view(self.written + self.block.len() as u64)?;
                 Ok(Contents::File(file, view))
             }
             None => Ok(Contents::Memory(self.block)),
@@ -242,10 +251,7 @@ pub(crate) mod tests {
             intake.append(&text);
             expected.extend(text);
         }
-        let block = intake.take_block().expect("the last one");
-        let file = block.file.expect("there is a file by now");
-        file.write_at(&block.octets, block.offset).expect("a fake");
-        intake.block_written(file, block.octets);
+        assert!(intake.has_file() && !intake.is_writing());
         assert_eq!(intake.finish().expect("a fake").octets(), expected);
     }
 }

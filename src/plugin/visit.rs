@@ -261,7 +261,9 @@ impl Visit {
             }
             Some(Call::Message) if self.mail.is_none() => {
                 let intake = self.intake.as_mut()?;
-                if let Some(block) = intake.take_block() {
+                if !intake.has_file()
+                    && let Some(block) = intake.take_block()
+                {
                     self.block_due = Some(Box::new(block));
                 }
                 intake.is_writing().then_some(Want::Written)

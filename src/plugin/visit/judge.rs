@@ -54,7 +54,10 @@ impl Visit {
         if (Hook::Headers..=Hook::Queue).contains(&hook) {
             if matches!(place, Place::Loop) {
                 let waits = self.invocation.as_ref().is_some_and(|it| !it.is_ready(now));
-                return if waits { Judged::Waiting } else { Judged::Move(Lane::Workers) };
+                // The last piece of a spooled message is written where the rest of its way begins.
+                let spooled = self.intake.as_ref().is_some_and(|intake| intake.has_file());
+                let lane = if spooled { Lane::Writers } else { Lane::Workers };
+                return if waits { Judged::Waiting } else { Judged::Move(lane) };
             }
             if self.invocation.is_none()
                 && let Some(verdict) = self.before_message_hook(hook, now)
