@@ -110,6 +110,9 @@ pub const HOOK_QUESTIONS_MAX: usize = 150;
 /// Octets of answers that one hook's plugins are given.
 pub const HOOK_ANSWERS_MAX: usize = 64 * 1_024;
 
+/// Octets of answers over all sessions; above it questions are answered "nobody knows".
+pub const ANSWERS_IN_MEMORY_MAX: usize = 16 * 1_024 * 1_024;
+
 /// A run of a plugin in the event loop that takes longer is logged with its name.
 pub const INLINE_RUN_MAX: Duration = Duration::from_millis(2);
 

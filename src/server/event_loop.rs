@@ -100,6 +100,7 @@ pub struct EventLoop {
     started: u64,
     counter: u64,
     text_in_memory: usize,
+    answers_in_memory: usize,
     spare_fd: Option<std::fs::File>,
     accept_paused: Option<Duration>,
     stopping: Option<Duration>,
@@ -164,6 +165,7 @@ impl EventLoop {
             started: now.unix.as_secs(),
             counter: 0,
             text_in_memory: 0,
+            answers_in_memory: 0,
             spare_fd: arrivals::spare_fd(),
             accept_paused: None,
             stopping: None,
@@ -402,6 +404,7 @@ impl EventLoop {
             self.post_log(&mut visit);
         }
         self.text_in_memory = self.text_in_memory.saturating_sub(slot.text_in_memory);
+        self.answers_in_memory = self.answers_in_memory.saturating_sub(slot.answers_in_memory);
         if let Some(count) = self.by_ip.get_mut(&slot.site_ip) {
             *count -= 1;
             if *count == 0 {

@@ -75,6 +75,8 @@ pub struct Slot {
     pub lingered: usize,
     /// Memory its message text held at the last look.
     pub text_in_memory: usize,
+    /// Memory its answers held at the last look.
+    pub answers_in_memory: usize,
     /// The question for the client's name, while it is open.
     pub name_asked: Option<dns::Question>,
     /// Answers that came while the visit was away.

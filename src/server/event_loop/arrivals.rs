@@ -144,6 +144,7 @@ impl EventLoop {
             quiet: Vec::new(),
             lingered: 0,
             text_in_memory: 0,
+            answers_in_memory: 0,
             name_asked: None,
             late_answers: Vec::new(),
         };

@@ -5,6 +5,7 @@
 
 use super::{EventLoop, Slot, probes};
 use crate::dns;
+use crate::limits;
 use crate::plugin::Question;
 use crate::plugin::question::Answer;
 use crate::plugin::visit::Visit;
@@ -105,6 +106,7 @@ impl EventLoop {
     }
 
     pub(super) fn answer_slot(&mut self, id: SlotId, question: Question, answer: Arc<Answer>) {
+        let answer = affordable(answer, self.answers_in_memory);
         let Some(slot) = self.slots.find(id) else { return };
         let Some(visit) = &mut slot.visit else {
             slot.late_answers.push((question, answer));
@@ -131,6 +133,17 @@ impl EventLoop {
     }
 }
 
+/// The answer itself, or "nobody knows" where the answers of all sessions hold too much memory. What
+/// weighs nothing is always affordable.
+fn affordable(answer: Arc<Answer>, held: usize) -> Arc<Answer> {
+    let weight = answer.weight();
+    if weight > 0 && held + weight > limits::ANSWERS_IN_MEMORY_MAX {
+        Arc::new(Answer::TempFail)
+    } else {
+        answer
+    }
+}
+
 fn take_name(visit: &mut Visit, answer: &Answer) {
     let Answer::Dns(answer) = answer else { return };
     let name = answer.records().iter().find_map(|record| match record {
@@ -150,4 +163,38 @@ pub(super) fn asker_of(id: SlotId) -> u64 {
 fn slot_of(asker: u64) -> SlotId {
     let index = usize::try_from(asker >> 32).unwrap_or(usize::MAX);
     SlotId { index, generation: (asker & u64::from(u32::MAX)) as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All sessions together hold a bounded amount of answers.
+    #[test]
+    fn answers_that_cannot_be_afforded_are_not_kept() {
+        let text = dns::Record::Text(vec![b'x'; 1_000].into());
+        let found = Arc::new(Answer::Dns(dns::Answer::Found(Arc::new([text]))));
+        let nothing = Arc::new(Answer::Dns(dns::Answer::NxDomain));
+        let most = limits::ANSWERS_IN_MEMORY_MAX;
+        for (answer, held, kept) in [
+            (&found, 0, true),
+            (&found, most - 10_000, true),
+            (&found, most - 1_000, false),
+            (&found, most, false),
+            (&nothing, most, true),
+        ] {
+            let given = affordable(Arc::clone(answer), held);
+            assert_eq!(Arc::ptr_eq(&given, answer), kept, "{held}");
+            assert!(kept || *given == Answer::TempFail);
+        }
+    }
+
+    #[test]
+    fn askers_are_slots_and_back() {
+        for (index, generation) in [(0, 0), (7, 9), (20_000, u32::MAX)] {
+            let id = SlotId { index, generation };
+            assert_eq!(slot_of(asker_of(id)), id);
+            assert_eq!(asker_of(id) & (ON_LANE | probes::PROBE), 0);
+        }
+    }
 }

@@ -103,6 +103,9 @@ impl EventLoop {
         let (held, before) = (visit.text_in_memory(), slot.text_in_memory);
         self.text_in_memory = (self.text_in_memory + held).saturating_sub(before);
         slot.text_in_memory = held;
+        let (held, before) = (visit.answers_in_memory(), slot.answers_in_memory);
+        self.answers_in_memory = (self.answers_in_memory + held).saturating_sub(before);
+        slot.answers_in_memory = held;
         match end {
             Next::Stay(end) => {
                 slot.visit = Some(visit);
