@@ -6,24 +6,12 @@
 //! on the project's own machines (`CI=true`), where it has to be there.
 #![expect(clippy::panic, clippy::print_stdout, reason = "helpers of tests")]
 
+use crate::corpus;
 use crate::json::Json;
 use mailreeve::smtp::address::{
     Address, AddressError, ReversePath, parse_forward, parse_reverse, split_path,
 };
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-
-/// The text of a file of the corpus, or none where the corpus is not at hand.
-fn corpus(name: &str) -> Option<String> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-    if folder.is_dir() {
-        let file = folder.join(name);
-        return Some(std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file:?}: {e}")));
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{folder:?} is missing");
-    println!("skipped: corpus not here");
-    None
-}
 
 /// Reads an address as recipient and as sender, which must agree, and back from what we write.
 fn read(address: &str) -> Result<Address, AddressError> {
@@ -121,7 +109,7 @@ fn element(xml: &str, name: &str) -> Option<String> {
 fn isemail() {
     let mut tally = Tally::default();
     for name in ["addresses/isemail-tests.xml", "addresses/isemail-tests-original.xml"] {
-        let Some(xml) = corpus(name) else { return };
+        let Some(xml) = corpus::read(name) else { return };
         for test in xml.split("<test ").skip(1) {
             let address = element(test, "address").unwrap_or_default();
             let category = element(test, "category").expect("a category");
@@ -141,7 +129,9 @@ fn isemail() {
 fn mailgun() {
     let mut tally = Tally::default();
     for (name, valid) in [("valid", true), ("invalid", false)] {
-        let Some(text) = corpus(&format!("addresses/flanker-mailbox_{name}.txt")) else { return };
+        let Some(text) = corpus::read(&format!("addresses/flanker-mailbox_{name}.txt")) else {
+            return;
+        };
         for line in text.lines() {
             let address = line.split_once("  #").map_or(line, |(address, _)| address).trim_end();
             if address.is_empty() || address.starts_with('#') {
@@ -162,7 +152,7 @@ fn mailgun() {
 
 #[test]
 fn haraka() {
-    let Some(text) = corpus("addresses/haraka-rfc2821.json") else { return };
+    let Some(text) = corpus::read("addresses/haraka-rfc2821.json") else { return };
     let json = Json::parse(&text);
     let mut tally = Tally::default();
     for case in json.at("good").list() {
@@ -187,7 +177,7 @@ fn haraka() {
 
 #[test]
 fn qpsmtpd() {
-    let Some(text) = corpus("smtp-dialogs/qpsmtpd.json") else { return };
+    let Some(text) = corpus::read("smtp-dialogs/qpsmtpd.json") else { return };
     let mut tally = Tally::default();
     for case in Json::parse(&text).at("addresses").list() {
         let [path, valid, format] = case.list() else { panic!("{case:?}") };

@@ -7,7 +7,7 @@
 
 mod client;
 mod house;
-mod system;
+pub(crate) mod system;
 
 mod big;
 mod commands;

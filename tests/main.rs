@@ -4,6 +4,8 @@
 
 mod addresses;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod daemon;
 mod dialogue;
 mod json;

@@ -9,6 +9,7 @@
 //! on the project's own machines (`CI=true`), where it has to be there.
 #![expect(clippy::panic, clippy::print_stdout, clippy::expect_used, reason = "helpers of tests")]
 
+use crate::corpus;
 use crate::dialogue::pure::Visitor;
 use crate::json::Json;
 use mailreeve::config::Defaults;
@@ -18,7 +19,6 @@ use mailreeve::plugin::{Chain, Cx, Hook, HookSet, Hooked, Loaded, Plugin, Verdic
 use mailreeve::plugins::load::{Strictness, load};
 use mailreeve::smtp::address::Address;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// The dialogue up to the text.
@@ -291,17 +291,9 @@ fn dialogues_of_qpsmtpd() {
     assert!(agreed >= 12 && differed >= 6, "{agreed} and {differed}");
 }
 
-/// A file of the corpus, or none where the corpus is not at hand.
+/// A JSON file of the corpus.
 fn corpus(name: &str) -> Option<Json> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance");
-    if folder.is_dir() {
-        let file = folder.join(name);
-        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file:?}: {e}"));
-        return Some(Json::parse(&text));
-    }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{folder:?} is missing");
-    println!("skipped: corpus not here");
-    None
+    corpus::read(name).map(|text| Json::parse(&text))
 }
 
 /// Base64 as the corpus has it: no line ends, padded.
