@@ -4,8 +4,6 @@
 //! Each case agrees with us or belongs to a class of exceptions that is named here with its
 //! reason. The material is not part of the project; without it the tests say so and pass, except
 //! on the project's own machines (`CI=true`), where it has to be there.
-#![expect(clippy::panic, clippy::print_stdout, reason = "helpers of tests")]
-
 use crate::corpus;
 use crate::json::Json;
 use mailreeve::smtp::address::{

@@ -7,7 +7,7 @@
 //!
 //! The material of others is not part of the project; without it those tests say so and pass, except
 //! on the project's own machines (`CI=true`), where it has to be there.
-#![expect(clippy::panic, clippy::print_stdout, clippy::expect_used, reason = "helpers of tests")]
+#![expect(clippy::expect_used, reason = "helpers of tests")]
 
 use crate::corpus;
 use crate::dialogue::pure::Visitor;
