@@ -37,7 +37,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         let lists = site.lists.len().max(1);
         let plugins = site.lists.values().chain([&site.base]).map(|it| it.plugins().len()).max();
         let plugins = plugins.unwrap_or_default();
-        text.push_str(&format!("; {lists} lists of plugins, up to {plugins} plugins in one"));
+        text.push_str(&format!("; lists of plugins: {lists}, plugins in the longest: {plugins}"));
     }
     text.push('\n');
     print(&text);

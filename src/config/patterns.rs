@@ -6,6 +6,7 @@
 //! nevertheless, since its reason is what the sender is told.
 
 use super::files::{Line, Problem, quote};
+use crate::smtp::address;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use std::collections::HashMap;
 
@@ -14,6 +15,20 @@ pub use self::names::NameList;
 
 mod domains;
 mod names;
+
+/// A domain in the form that addresses carry: lower case, and A-labels where the admin wrote an
+/// internationalized name (RFC 5890). What cannot be converted stays as it is, and matches nothing.
+pub(super) fn canonical(domain: &str) -> String {
+    let lower = domain.to_ascii_lowercase();
+    if domain.is_ascii() {
+        return lower;
+    }
+    let path = format!("<x@{domain}>");
+    match address::parse_forward(path.as_bytes(), true) {
+        Ok(address) => address.domain().to_string(),
+        Err(_) => lower,
+    }
+}
 
 /// Characters that make an entry a regular expression in qpsmtpd 0.96.
 const REGEX_MARKS: [char; 9] = ['/', '^', '$', '*', '+', '!', '%', '?', '\\'];
@@ -149,7 +164,10 @@ impl PatternList {
     }
 
     fn add_plain(&mut self, text: &str, place: usize, rules: Rules) -> Result<Kind, String> {
-        let lower = text.to_ascii_lowercase();
+        let lower = match text.rsplit_once('@') {
+            Some((local, host)) => format!("{}@{}", local.to_ascii_lowercase(), canonical(host)),
+            None => text.to_ascii_lowercase(),
+        };
         let (table, key, kind) = match lower.split_once('@') {
             Some(("", "")) => return Err(format!("{} names no host", quote(text))),
             Some(("", host)) => (&mut self.hosts, host, Kind::Host),
@@ -270,6 +288,14 @@ mod tests {
             format!("{:?} {}{reason}", found.kind, found.pattern)
         });
         assert_eq!(seen, expected, "{address} in {text:?}");
+    }
+
+    #[test]
+    fn internationalized_hosts_are_found() {
+        let text = "@b\u{fc}cher.example\nUser@m\u{fc}nchen.example";
+        check(text, Rules::SENDERS, "a@xn--bcher-kva.example", "Host @b\u{fc}cher.example");
+        let found = "Address User@m\u{fc}nchen.example";
+        check(text, Rules::SENDERS, "user@xn--mnchen-3ya.example", found);
     }
 
     #[test]

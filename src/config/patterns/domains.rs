@@ -3,6 +3,7 @@
 //! A mistake here either loses mail or relays for strangers, so an entry has one plain meaning,
 //! nothing in it is a pattern, and what looks like one is told instead of being ignored silently.
 
+use super::canonical;
 use crate::config::files::{Line, Problem, quote};
 use crate::limits::DOMAIN_MAX;
 use std::collections::HashMap;
@@ -31,7 +32,9 @@ impl DomainList {
                 let what = format!("only the first word is read, not {}", quote(rest));
                 Problem::warning(line, what).note(problems);
             }
-            list.entries.entry(word.to_ascii_lowercase().into()).or_insert_with(|| word.into());
+            let dot = if domain.len() < word.len() { "." } else { "" };
+            let key = format!("{dot}{}", canonical(domain));
+            list.entries.entry(key.into()).or_insert_with(|| word.into());
         }
         list
     }
@@ -67,6 +70,20 @@ mod tests {
         let mut problems = Vec::new();
         let list = DomainList::load(&lines.collect::<Vec<_>>(), &mut problems);
         (list, problems.iter().map(Problem::to_string).collect())
+    }
+
+    /// Addresses carry A-labels, whatever the admin writes.
+    #[test]
+    fn internationalized_names_are_found() {
+        let (list, problems) = load("b\u{fc}cher.example\n.M\u{fc}nchen.example");
+        assert!(problems.is_empty(), "{problems:?}");
+        for (domain, found) in [
+            ("xn--bcher-kva.example", true),
+            ("www.xn--mnchen-3ya.example", true),
+            ("bucher.example", false),
+        ] {
+            assert_eq!(list.find(domain).is_some(), found, "{domain}");
+        }
     }
 
     #[test]
