@@ -9,9 +9,6 @@ use std::time::Duration;
 /// dialogue: limits/command-line
 pub const COMMAND_LINE_MAX: usize = 2_048;
 
-/// Longest AUTH command or response line in octets (RFC 4954 section 4.5: 12,288 of base64).
-pub const AUTH_LINE_MAX: usize = 12_288 + 64;
-
 /// A line in the dialogue that has not ended after this many octets ends the session.
 /// dialogue: limits/command-flood
 pub const COMMAND_FLOOD_MAX: usize = 64 * 1_024;
@@ -122,9 +119,6 @@ pub const BODY_BLOCK: usize = 64 * 1_024;
 
 /// Message text in memory over all sessions, octets; above it bodies go to the spool at once.
 pub const BODIES_IN_MEMORY_MAX: usize = 16 * 1_024 * 1_024;
-
-/// Our own header fields may take a message this far over `HEADER_BLOCK_MAX`.
-pub const HEADER_ROOM: usize = 256 * 1_024;
 
 /// Replies waiting for a client that does not read; nothing more of its input is read above this.
 pub const OUTPUT_MAX: usize = 64 * 1_024;

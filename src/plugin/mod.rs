@@ -194,11 +194,6 @@ impl Hook {
             Hook::Closed => "post-connection",
         }
     }
-
-    /// True for the hooks that only watch: they return nothing and ask nothing.
-    pub fn is_observer(self) -> bool {
-        matches!(self, Hook::Queued | Hook::Denied | Hook::Reset | Hook::Disconnect | Hook::Closed)
-    }
 }
 
 /// A set of hooks.
