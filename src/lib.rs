@@ -1,6 +1,7 @@
 //! Mailreeve: the SMTP daemon that stands in front of a small company's mail server and decides what
 //! comes in. `ARCHITECTURE.md` is the map; `plugin` is the manual for who writes a plugin.
 
+pub mod authn;
 pub mod client;
 pub mod commands;
 pub mod config;

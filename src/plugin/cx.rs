@@ -4,6 +4,7 @@
 //! when an answer was missing. Effects are operations that can be applied in any order (add to the
 //! karma, insert a field), never a value that was read and is written back.
 
+use crate::authn;
 use crate::config::Config;
 use crate::dns;
 use crate::mail::edit::Edit;
@@ -11,7 +12,7 @@ use crate::plugin::Hook;
 use crate::plugin::chain::Loaded;
 use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
 use crate::plugin::log::{Id, Level};
-use crate::plugin::lookup::{Asked, Lookup};
+use crate::plugin::lookup::{Asked, Lookup, Resolver};
 use crate::plugin::policy::{Policy, Reject};
 use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token};
 use crate::smtp::address::{Address, ReversePath};
@@ -215,6 +216,11 @@ impl<'a> Cx<'a> {
         let questions: Vec<_> = questions.into_iter().map(Question::Dns).collect();
         let answers = self.lookup.find_all(&questions)?;
         Ok(answers.iter().map(|answer| of_resolver(answer)).collect())
+    }
+
+    /// The resolver, as the checks of [`crate::authn`] want it.
+    pub fn lookup(&self) -> impl authn::Lookup<Missing = Pending> + use<'_, 'a> {
+        Resolver(self)
     }
 
     /// Reads the store. `Err(Pending)` while missing; `Ok(None)` where nothing is stored **or** the

@@ -4,7 +4,10 @@
 //! same question waits, within the budget that the hook has left, and the run goes on. A plugin cannot
 //! tell the two apart, but for being run once instead of twice.
 
+use crate::authn;
+use crate::dns;
 use crate::limits::{HOOK_ANSWERS_MAX, HOOK_QUESTIONS_MAX};
+use crate::plugin::cx::Cx;
 use crate::plugin::question::{Answer, Ask, Lane, Memo, Pending, Place, Question, Token, pending};
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -140,4 +143,19 @@ impl<'a> Lookup<'a> {
 
 fn nobody_knows() -> Arc<Answer> {
     Arc::new(Answer::TempFail)
+}
+
+/// The questions of [`crate::authn`], asked through a plugin's window.
+pub(super) struct Resolver<'a, 'b>(pub(super) &'b Cx<'a>);
+
+impl authn::Lookup for Resolver<'_, '_> {
+    type Missing = Pending;
+
+    fn ask(&mut self, question: dns::Question) -> Result<dns::Answer, Pending> {
+        self.0.dns(question)
+    }
+
+    fn ask_all(&mut self, questions: Vec<dns::Question>) -> Result<Vec<dns::Answer>, Pending> {
+        self.0.dns_all(questions)
+    }
 }
