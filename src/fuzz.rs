@@ -370,6 +370,23 @@ mod targets {
     }
 
     #[test]
+    fn auth() {
+        let seeds: &[&[u8]] = &[
+            b"\0AHRpbQB0YW5zdGFhZnRhbnN0YWFm",
+            b"\x80\nAHRpbQB0YW5zdGFhZnRhbnN0YWFm",
+            b"\x01dGlt\ncGFzcw==\n",
+            b"\x81dGlt\ncGFzcw==\n*",
+            b"\x82dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw",
+            b"\x03biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=\n\
+              Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU9Bd01EQXdNREF3TURBd01EQXdNREF3\
+              TUQscD1Cd2NIQndjSEJ3Y0hCd2NIQndjSEJ3Y0hCd2NIQndjSEJ3Y0hCd2NIQndjPQ==\n\n",
+            b"\x83biwsbj11c2VyLHI9cg==\n*\n",
+            b"\x02=",
+        ];
+        drive("auth", seeds, crate::smtp::auth::fuzz);
+    }
+
+    #[test]
     fn body() {
         let seeds: &[&[u8]] = &[
             MESSAGE,

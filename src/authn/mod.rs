@@ -5,6 +5,8 @@
 //! in the daemon, where thousands of sessions wait without a thread, and in a test with a zone in a
 //! table.
 
+pub mod scram;
+
 use crate::dns::{Answer, Question};
 
 /// Where a check's answers come from.
