@@ -431,6 +431,22 @@ mod targets {
     }
 
     #[test]
+    fn password() {
+        let seeds: &[&[u8]] = &[
+            b"$1$saltsalt$le8lFSqqnPaRFOlmAZpvH1",
+            b"$5$rounds=1000$salt$0CdIiZ8n4cm3rRtK.jkSkdF4OXzMYyKHWnHCf8gBg/6",
+            b"$y$j9T$C6P/0S9paOh44kt6hRwvn1$T/DjFkeuyBY8JL1oFma5/zuQdb8Gg6bi5vVOBw/sTH3",
+            b"$2b$04$abcdefghijklmnopqrstuuyeG8laUfZvsCmc.AE6qIDYSPGM2efmK",
+            b"$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$ucQB0YRKZ9UOrjln3CiHCyLlCAkuhho3",
+            b"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+              WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+              wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+            b"$6$rounds=999999999$x$y",
+        ];
+        drive("password", seeds, crate::authn::password::fuzz);
+    }
+
+    #[test]
     fn config() {
         let seeds: &[&[u8]] = &[
             b"# comment\nvalue\n\n  spaced  \n",

@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done; 1 it said no; 2 used wrongly; 75 try again later (sysexits).
 
+mod auth;
 mod check;
 mod check_config;
 mod demo;
@@ -62,6 +63,12 @@ static COMMANDS: &[Command] = &[
         summary: "what a HELO name or an address would be taken for: check helo, check dns-lists",
         help: check::HELP,
         run: check::run,
+    },
+    Command {
+        name: "auth",
+        summary: "make the line to store for a password: auth hash",
+        help: auth::HELP,
+        run: auth::run,
     },
     Command {
         name: "plugins",

@@ -77,6 +77,11 @@ impl Password {
         Password(text.into())
     }
 
+    /// Takes a password that a client could send: 1 to 1,024 octets without control characters.
+    pub fn usable(password: &str) -> Option<Password> {
+        text(password.as_bytes(), PASSWORD_MAX).map(Password::new)
+    }
+
     /// The password itself: for the checker, and for nothing that is kept or shown.
     pub fn reveal(&self) -> &str {
         &self.0
