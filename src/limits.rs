@@ -9,6 +9,10 @@ use std::time::Duration;
 /// dialogue: limits/command-line
 pub const COMMAND_LINE_MAX: usize = 2_048;
 
+/// Longest line of AUTH in octets, CR LF included: a response of 12,288 (RFC 4954 section 4) behind
+/// `AUTH ` and the longest name of a mechanism. dialogue: limits/auth-line
+pub const AUTH_LINE_MAX: usize = 12_288 + 5 + 20 + 3;
+
 /// A line in the dialogue that has not ended after this many octets ends the session.
 /// dialogue: limits/command-flood
 pub const COMMAND_FLOOD_MAX: usize = 64 * 1_024;
@@ -40,6 +44,28 @@ pub const RECIPIENTS_OVERSHOOT: usize = 1_000;
 
 /// ESMTP parameters of one MAIL or RCPT. dialogue: limits/parameters
 pub const PARAMETERS_MAX: usize = 16;
+
+/// Failed logins of one connection before 421. dialogue: auth/too-many
+pub const LOGIN_FAILURES_MAX: u32 = 3;
+
+/// Failed logins from one network (IPv4 address, IPv6 /64) within [`LOGIN_MEMORY`] after which one more
+/// ends a connection.
+pub const LOGIN_FAILURES_OF_NETWORK: u32 = 10;
+
+/// How long failed logins are remembered of a network.
+pub const LOGIN_MEMORY: Duration = Duration::from_secs(3_600);
+
+/// Longest that the answer to a failed login is held back.
+pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(16);
+
+/// Time for a TLS handshake.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a client whose handshake failed is offered no STARTTLS.
+pub const TLS_REST: Duration = Duration::from_secs(3_600);
+
+/// Addresses that are remembered for a failed handshake, and networks for failed logins.
+pub const REMEMBERED_MAX: usize = 4_096;
 
 /// Refused commands in a session before each further reply is delayed.
 pub const ERRORS_SOFT: u32 = 10;

@@ -15,6 +15,8 @@
 //!                                a record; greylist KEY black= white= first_ago= last_ago=; `away`:
 //!                                the store cannot say. What is recorded is logged: `L: store: karma
 //!                                192.0.2.1 naughty=4 nice=1 connects=5`
+//! tls: yes                       there is a certificate, so that STARTTLS is offered
+//! listener: smtps submission     what the listener is for, in the words of the file `listen`
 //! load: 9.5                      1-minute load average at accept
 //! pure: reason                   never over TCP, why
 //! ---
@@ -24,6 +26,7 @@
 //! S: <closed>                    the connection is closed by the server
 //! C: EHLO client.example         sent with CR LF
 //! C\ raw \r \n \t \0 \xHH \\     sent as it is, no line end added; `C\*1000 text`: 1000 times
+//! C! tls                         a TLS handshake; what follows is said under it
 //! C! close                       the client closes; `C! reset` = RST; `C! shutdown` = half close
 //! + 2s                           time passes, virtual in the pure form; ms, s, m, h
 //! L: (connect) earlytalker: fail some log line contains this; `L!`: none does
@@ -41,6 +44,7 @@ pub(crate) mod pure;
 pub(crate) mod script;
 mod spool;
 mod tcp;
+pub(crate) mod tls;
 pub(crate) mod zone;
 
 use play::{Failure, play};

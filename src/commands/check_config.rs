@@ -2,7 +2,8 @@
 
 use crate::commands::{DONE, Fault, NO, folder, print, wants_help};
 use crate::config::files::Severity;
-use crate::plugins::load::{Strictness, load};
+use crate::plugins::load::Strictness;
+use crate::server::snapshot::load;
 use lexopt::Arg;
 use std::path::PathBuf;
 
@@ -28,7 +29,8 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
     }
     let folder = folder::find(named)?;
     let files = folder::open(folder.clone());
-    let (site, problems) = load(&files, &folder::defaults(), None, Strictness::Start);
+    let (snapshot, problems) = load(&files, &folder::defaults(), None, Strictness::Start);
+    let site = snapshot.site;
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     let warnings = problems.len() - errors;

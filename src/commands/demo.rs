@@ -2,10 +2,12 @@
 
 use crate::commands::{DONE, Fault, folder, print, wants_help};
 use crate::config::files::{Files, Severity};
-use crate::plugins::load::{Strictness, load};
+use crate::plugins::load::Strictness;
 use crate::server::log::Destination;
 use crate::server::privileges;
+use crate::server::snapshot::load;
 use crate::server::start::{self, Options};
+use crate::server::{clock, tls};
 use lexopt::{Arg, ValueExt};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,8 @@ pub(super) const HELP: &str = "\
 Usage: mailreeve demo [--port PORT]
 
 Runs a daemon for example.com on 127.0.0.1:2525 with a built-in configuration, as
-whoever starts it. Mail goes to ./mailreeve-demo/Maildir. Prints a line to paste
+whoever starts it. Mail goes to ./mailreeve-demo/Maildir. It offers STARTTLS with a
+certificate of its own making. Prints a line to paste
 that sends a first mail. Ctrl-C stops it.
 
   --port PORT      another port
@@ -38,8 +41,8 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         ));
     }
     let defaults = folder::defaults();
-    let (site, problems) =
-        load(&Files::in_memory(files(&folder, port)), &defaults, None, Strictness::Start);
+    let (snapshot, problems) =
+        load(&Files::in_memory(files(&folder, port)?), &defaults, None, Strictness::Start);
     if let Some(error) = problems.iter().find(|problem| problem.severity == Severity::Error) {
         return Err(Fault::No(format!("the built-in configuration: {error}")));
     }
@@ -56,30 +59,37 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         warnings: problems.iter().map(ToString::to_string).collect(),
         ready: Some(Box::new(move || print(&welcome))),
     };
-    start::serve(site, defaults, options).map_err(Fault::No)?;
+    start::serve(snapshot, defaults, options).map_err(Fault::No)?;
     Ok(DONE)
 }
 
-fn files(folder: &Path, port: u16) -> Vec<(String, String)> {
+fn files(folder: &Path, port: u16) -> Result<Vec<(String, String)>, Fault> {
+    // Made anew at each start, and kept in memory only.
+    let name = "mx.example.com".to_string();
+    let (certificate, key) = tls::self_signed(&[name], clock::unix()).map_err(Fault::No)?;
     let path = |name: &str| PathBuf::from(folder).join(name).display().to_string();
     let plugins = format!(
         "logging/logterse\ncount_unrecognized_commands 4\nrelay\nbadmailfrom\nbadrcptto\nrcpt_ok\n\
          headers require From\nbogus_bounce log\nqueue/maildir {}\n",
         path("Maildir")
     );
-    [
+    let files = [
         ("listen", format!("127.0.0.1:{port}\n")),
         ("me", "mx.example.com\n".to_string()),
         ("rcpthosts", "example.com\n".to_string()),
         ("plugins", plugins),
         ("badrcptto", "spamtrap@example.com nobody reads this address\n".to_string()),
         ("databytes", "26214400\n".to_string()),
+        ("tls_cert", "demo.crt\n".to_string()),
+        ("tls_key", "demo.key\n".to_string()),
+        ("demo.crt", certificate),
+        ("demo.key", key),
         ("loglevel", "6\n".to_string()),
         ("spool_dir", path("spool")),
         ("state_dir", path("state")),
     ]
-    .map(|(name, text)| (name.to_string(), text))
-    .to_vec()
+    .map(|(name, text)| (name.to_string(), text));
+    Ok(files.to_vec())
 }
 
 fn welcome(folder: &Path, port: u16) -> String {

@@ -11,6 +11,7 @@ mod folder;
 mod karma;
 mod plugins;
 mod serve;
+mod tls;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -69,6 +70,12 @@ static COMMANDS: &[Command] = &[
         summary: "make the line to store for a password: auth hash",
         help: auth::HELP,
         run: auth::run,
+    },
+    Command {
+        name: "tls",
+        summary: "a first certificate: tls selfsigned NAME",
+        help: tls::HELP,
+        run: tls::run,
     },
     Command {
         name: "plugins",

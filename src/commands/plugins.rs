@@ -37,7 +37,7 @@ fn table(registry: &[Entry]) -> String {
     for entry in registry {
         match entry.kind {
             Kind::Gone(why) => row(&mut gone, entry.name, why, name_width),
-            Kind::Plugin(_) | Kind::Logger(_) | Kind::Peers => {
+            Kind::Plugin(_) | Kind::Logger(_) | Kind::Peers | Kind::Tls => {
                 let mut what = summary(entry.name, manual(entry).unwrap_or_default());
                 if !entry.aliases.is_empty() {
                     what.push_str(&format!(" ({})", entry.aliases.join(", ")));
@@ -106,7 +106,7 @@ fn page(name: &str) -> Result<String, String> {
     text.push_str("\n\n");
     match entry.kind {
         Kind::Gone(why) => text.push_str(&format!("Not built: {why}\n")),
-        Kind::Plugin(_) | Kind::Logger(_) | Kind::Peers => {
+        Kind::Plugin(_) | Kind::Logger(_) | Kind::Peers | Kind::Tls => {
             text.push_str(manual(entry).unwrap_or_default());
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::commands::{DONE, Fault, folder, wants_help};
 use crate::config::files::Severity;
-use crate::plugins::load::{Strictness, load};
+use crate::plugins::load::Strictness;
 use crate::server::log::Destination;
+use crate::server::snapshot::load;
 use crate::server::start::{self, Options};
 use lexopt::Arg;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
     let folder = absolute(&folder::find(named)?)?;
     let defaults = folder::defaults();
     let files = folder::open(folder.clone());
-    let (site, problems) = load(&files, &defaults, None, Strictness::Start);
+    let (snapshot, problems) = load(&files, &defaults, None, Strictness::Start);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
     if !errors.is_empty() {
@@ -66,7 +67,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         warnings: warnings.iter().map(ToString::to_string).collect(),
         ready: None,
     };
-    start::serve(site, defaults, options).map_err(Fault::No)?;
+    start::serve(snapshot, defaults, options).map_err(Fault::No)?;
     Ok(DONE)
 }
 

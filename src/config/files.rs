@@ -145,6 +145,17 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\n' | '\x0b' | '\x0c')
 }
 
+/// What a path that a setting names leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// Nothing.
+    Missing,
+    /// Something that cannot be read, and why.
+    Unreadable(String),
+    /// A file.
+    Octets(Vec<u8>),
+}
+
 /// A config folder, with folders that are searched for files it does not have.
 ///
 /// A name of a file is relative, may hold `/` (`peers/0`) and holds no `..`.
@@ -264,6 +275,29 @@ impl Files {
         content.hash(&mut hasher);
         self.digests.borrow_mut().insert(path.to_owned(), hasher.finish());
         String::from_utf8_lossy(&content.unwrap_or_default()).into_owned()
+    }
+
+    /// The octets of a file that a setting names, which need not lie in the config folder: by its
+    /// whole path, or a path from the folder that holds the config folder (where qpsmtpd is started)
+    /// or from the config folder itself. A change of it is seen like one of the config folder's.
+    pub fn foreign(&self, path: &str) -> Foreign {
+        if path.is_empty() || path.contains('\0') {
+            return Foreign::Missing;
+        }
+        let beside = format!("{}/../{path}", self.folder);
+        let inside = format!("{}/{path}", self.folder);
+        let places: &[&str] = match (&self.source, path.starts_with('/')) {
+            (Source::Disk(_), false) => &[&beside, &inside],
+            _ => &[path],
+        };
+        for place in places {
+            let Some(found) = self.source.locate(place, &self.stamps) else { continue };
+            return match self.source.read(&found, CONFIG_FILE_MAX) {
+                Ok(octets) => Foreign::Octets(octets),
+                Err(why) => Foreign::Unreadable(why),
+            };
+        }
+        Foreign::Missing
     }
 
     /// Names of the regular files in a sub-folder, links to such included, those with a leading

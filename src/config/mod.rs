@@ -12,6 +12,7 @@ pub mod patterns;
 pub mod peers;
 pub mod resolvers;
 pub mod routes;
+pub mod tls;
 pub mod types;
 
 use crate::config::files::{Files, Problem, Severity};
@@ -20,6 +21,7 @@ use crate::smtp::session::Rules;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use tls::Tls;
 pub use types::{Listen, RelayNets};
 
 /// The version as greeting and Received show it.
@@ -68,6 +70,8 @@ pub struct Config {
     /// Bare CR, bare LF and NUL in messages: Some(true) repairs, Some(false) refuses, None repairs
     /// relay clients' mail and refuses other's.
     pub normalize: Option<bool>,
+    /// Certificates, and how TLS is offered.
+    pub tls: Tls,
     /// Addresses that may relay.
     pub relay: RelayNets,
     /// Name servers that are asked, at least one.
@@ -79,6 +83,16 @@ pub struct Config {
 impl Config {
     /// Reads the settings; what is wrong is added to `problems`, and its default holds.
     pub fn load(files: &Files, defaults: &Defaults, problems: &mut Vec<Problem>) -> Config {
+        Config::load_after(files, defaults, None, problems)
+    }
+
+    /// The same, with the snapshot before: what can be read by root only is taken over from it.
+    pub fn load_after(
+        files: &Files,
+        defaults: &Defaults,
+        earlier: Option<&Config>,
+        problems: &mut Vec<Problem>,
+    ) -> Config {
         let rules = rules(files, defaults, problems);
         let timeout = files.number("timeout", 300, 1..=86_400, problems);
         let command_timeout = files.number("timeoutsmtpd", timeout, 1..=86_400, problems);
@@ -106,6 +120,7 @@ impl Config {
             writers: small("writers", if cores < 2 { 4 } else { 8 }, problems),
             loglevel: loglevel(files, problems),
             normalize: normalize(files, problems),
+            tls: Tls::load(files, earlier.map(|config| &config.tls), problems),
             relay: RelayNets::load(files, problems),
             resolvers: resolvers::load(files, problems),
             hosts: files.system("/etc/hosts"),

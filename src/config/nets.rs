@@ -170,6 +170,15 @@ pub fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }
 
+/// The network that somebody who guesses passwords has addresses in: the /24 of an IPv4 address, the /64
+/// of an IPv6 address.
+pub fn network(ip: IpAddr) -> IpAddr {
+    match canonical(ip) {
+        v4 @ IpAddr::V4(_) => Net::new(v4, 24).addr,
+        v6 @ IpAddr::V6(_) => Net::new(v6, SITE_BITS).addr,
+    }
+}
+
 /// What counts as one client: an IPv4 address, or a whole /64 of IPv6, which is what one customer
 /// has at least.
 pub fn site(ip: IpAddr) -> IpAddr {

@@ -10,13 +10,27 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct Listen {
     /// Address and port.
     pub address: SocketAddr,
+    /// How clients are served there.
+    pub role: Role,
+    /// A proxy stands in front: each connection begins with a PROXY header.
+    pub proxy: bool,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    /// TLS from the first octet (RFC 8314 section 3.3).
+    pub smtps: bool,
+    /// For the mail programs of our own users, who have to log in (RFC 6409).
+    pub submission: bool,
 }
 
 /// The file `listen`; without it qpsmtpd's file `IP` and port 25.
 pub fn listen(files: &Files, problems: &mut Vec<Problem>) -> Vec<Listen> {
     let lines = files.lines("listen", problems);
     if lines.is_empty() {
-        return vec![Listen { address: SocketAddr::new(from_ip_file(files, problems), 25) }];
+        let address = SocketAddr::new(from_ip_file(files, problems), 25);
+        return vec![Listen { address, role: Role::default(), proxy: false }];
     }
     lines.iter().filter_map(|line| parse_listen(line, problems)).collect()
 }
@@ -43,17 +57,23 @@ fn parse_listen(line: &Line, problems: &mut Vec<Problem>) -> Option<Listen> {
         Problem::error(line, what).note(problems);
         return None;
     };
-    if let Some(word) = words.next() {
-        let what = match word {
-            "smtps" => "smtps needs TLS, which this version does not offer".to_string(),
-            "submission" => "submission needs AUTH, which this version does not offer".to_string(),
-            "proxy" => "the PROXY protocol is not offered by this version".to_string(),
-            other => format!("unknown word {}", files::quote(other)),
-        };
-        Problem::error(line, what).note(problems);
-        return None;
+    let mut listen = Listen { address, role: Role::default(), proxy: false };
+    for word in words {
+        match word {
+            "smtps" => listen.role.smtps = true,
+            "submission" => listen.role.submission = true,
+            "proxy" => listen.proxy = true,
+            other => {
+                let what = format!(
+                    "unknown word {}: there are smtps, submission and proxy",
+                    files::quote(other)
+                );
+                Problem::error(line, what).note(problems);
+                return None;
+            }
+        }
     }
-    Some(Listen { address })
+    Some(listen)
 }
 
 /// A name that can stand in a greeting: labels of letters, digits, hyphens and underscores, or an
@@ -181,7 +201,8 @@ mod tests {
             ("127.0.0.1:25\n[::1]:2525\n", 2, 0),
             ("localhost:25", 0, 1),
             ("::1:25x", 0, 1),
-            ("0.0.0.0:465 smtps", 0, 1),
+            ("0.0.0.0:465 smtps submission\n127.0.0.1:26 proxy", 2, 0),
+            ("0.0.0.0:465 ssl", 0, 1),
             ("", 1, 0),
         ] {
             assert_eq!(load(text), (listeners, problems), "{text}");

@@ -149,6 +149,7 @@ pub fn ask(plugin: &dyn Plugin, hook: Hook, cx: &mut Cx<'_>, occasion: Occasion<
         (Hook::Connect, _) => plugin.connect(cx),
         (Hook::Greet, _) => plugin.greet(cx),
         (Hook::Helo, Some(Call::Helo(hello))) => plugin.helo(cx, hello),
+        (Hook::Auth, Some(Call::Auth(credentials))) => plugin.auth(cx, credentials),
         (Hook::Address, Some(Call::Address(of, raw))) => plugin.address(cx, *of, raw),
         (Hook::Mail, Some(Call::Mail(mail))) => plugin.mail(cx, mail),
         (Hook::Rcpt, Some(Call::Rcpt(recipient))) => plugin.rcpt(cx, recipient),
@@ -171,6 +172,8 @@ pub fn ask(plugin: &dyn Plugin, hook: Hook, cx: &mut Cx<'_>, occasion: Occasion<
 pub enum Observed<'a> {
     /// A message was handed over.
     Queued(Queued<'a>),
+    /// Somebody has logged in.
+    Authenticated,
     /// A plugin refused.
     Denied(Denial<'a>),
     /// A transaction ended.
@@ -186,6 +189,7 @@ impl Observed<'_> {
     pub fn hook(&self) -> Hook {
         match self {
             Observed::Queued(_) => Hook::Queued,
+            Observed::Authenticated => Hook::Authenticated,
             Observed::Denied(_) => Hook::Denied,
             Observed::Reset => Hook::Reset,
             Observed::Disconnect => Hook::Disconnect,
@@ -198,6 +202,7 @@ impl Observed<'_> {
 pub fn tell(plugin: &dyn Plugin, cx: &mut Cx<'_>, observed: Observed<'_>) {
     match observed {
         Observed::Queued(queued) => plugin.queued(cx, &queued),
+        Observed::Authenticated => plugin.authenticated(cx),
         Observed::Denied(denial) => plugin.denied(cx, &denial),
         Observed::Reset => plugin.reset(cx),
         Observed::Disconnect => plugin.disconnect(cx),

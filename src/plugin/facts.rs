@@ -3,6 +3,7 @@
 //! The facts of a connection live as long as it does; those of a message end with its transaction,
 //! so that nothing of one mail is ever seen in the next.
 
+use crate::config::types::Role;
 use crate::smtp::address::Address;
 use crate::smtp::verdict::Verdict;
 use std::any::Any;
@@ -72,9 +73,39 @@ pub fn is_special_account(recipient: &Address) -> bool {
         .any(|name| recipient.local().eq_ignore_ascii_case(name))
 }
 
+/// How a connection is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secure {
+    /// `TLS1.2` or `TLS1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: Box<str>,
+    /// The client has shown a certificate.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The common name of its subject, or the first DNS name.
+    pub name: Box<str>,
+    /// SHA-256 of the certificate (DER), in lower-case hex.
+    pub fingerprint: Box<str>,
+    /// The CA of `tls_ca` has signed it.
+    pub trusted: bool,
+}
+
 /// Findings about the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// What the listener is for that the client came to.
+    pub role: Role,
+    /// TLS is in use.
+    pub tls: Option<Box<Secure>>,
+    /// Who has logged in.
+    pub user: Option<Box<str>>,
+    /// By which mechanism of AUTH.
+    pub mechanism: Option<&'static str>,
     /// The client may relay: its address, or its user, has that right.
     pub relay: bool,
     /// The host is exempt from content and reputation checks.

@@ -76,13 +76,16 @@ pub mod zones;
 pub use args::Args;
 pub use chain::{Chain, Loaded};
 pub use cx::{Arrival, Cx, Ground, MessageView, Moment, Peer};
-pub use facts::{Facts, Immunity, MailFacts, RejectType};
+pub use facts::{ClientCertificate, Facts, Immunity, MailFacts, RejectType, Secure};
 pub use policy::{Policy, Reject};
 pub use question::{Ask, Lane, Pending, Place, Question, Token};
 
 pub use crate::smtp::verdict::{Refusal, Verdict};
 
+use crate::authn::scram::Keys;
+use crate::config::types::Role;
 use crate::smtp::address::Address;
+use crate::smtp::auth::{Credentials, Mechanism};
 use crate::smtp::session::{Hello, MailFrom, PathOf};
 
 /// What a hook method returns: a verdict, or "an answer is missing".
@@ -100,6 +103,8 @@ pub enum Hook {
     Greet,
     /// HELO and EHLO.
     Helo,
+    /// AUTH: somebody wants to log in.
+    Auth,
     /// The raw path of MAIL and RCPT. qpsmtpd: `mail_pre`, `rcpt_pre`.
     Address,
     /// MAIL.
@@ -126,6 +131,8 @@ pub enum Hook {
     Quit,
     /// A verb that nobody knows.
     Unrecognized,
+    /// Observer: somebody has logged in. qpsmtpd: `valid_auth`.
+    Authenticated,
     /// Observer: the message was handed over. qpsmtpd's logs call it `queue`.
     Queued,
     /// Observer: a plugin refused. qpsmtpd: `deny`.
@@ -148,6 +155,7 @@ impl Hook {
         Hook::Connect,
         Hook::Greet,
         Hook::Helo,
+        Hook::Auth,
         Hook::Address,
         Hook::Mail,
         Hook::Rcpt,
@@ -161,6 +169,7 @@ impl Hook {
         Hook::Help,
         Hook::Quit,
         Hook::Unrecognized,
+        Hook::Authenticated,
         Hook::Queued,
         Hook::Denied,
         Hook::Reset,
@@ -175,6 +184,7 @@ impl Hook {
             Hook::Connect => "connect",
             Hook::Greet => "greet",
             Hook::Helo => "helo",
+            Hook::Auth => "auth",
             Hook::Address => "address",
             Hook::Mail => "mail",
             Hook::Rcpt => "rcpt",
@@ -182,6 +192,7 @@ impl Hook {
             Hook::Headers => "data_headers_end",
             Hook::Message => "data_post",
             Hook::Seal => "seal",
+            Hook::Authenticated => "valid_auth",
             Hook::Queue | Hook::Queued => "queue",
             Hook::Noop => "noop",
             Hook::Vrfy => "vrfy",
@@ -269,6 +280,17 @@ pub trait Plugin: Send + Sync {
         Vec::new()
     }
 
+    /// The mechanisms of AUTH that it can check for this client, on a listener of this role. EHLO
+    /// announces those of all plugins together.
+    fn mechanisms(&self, peer: &Peer, role: Role) -> &'static [Mechanism] {
+        &[]
+    }
+
+    /// The keys for SCRAM that it keeps of a user. Pure: they were read with the configuration.
+    fn scram_keys(&self, user: &str) -> Option<Keys> {
+        None
+    }
+
     /// A connection was accepted. Inline, and nothing may be asked.
     fn accept(&self, cx: &mut Cx<'_>) -> Hooked {
         Ok(Verdict::Unhooked)
@@ -283,6 +305,12 @@ pub trait Plugin: Send + Sync {
     }
     /// HELO or EHLO: 550 or 450.
     fn helo(&self, cx: &mut Cx<'_>, hello: &Hello) -> Hooked {
+        Ok(Verdict::Unhooked)
+    }
+    /// AUTH: `Ok` is 235 and gives the right to relay, `Deny` 535, `DenySoft` 454: for a checker that
+    /// does not answer. Texts are put behind qpsmtpd's own words. What only blocks is done behind
+    /// [`Cx::lane`]; the password must not get into a log line.
+    fn auth(&self, cx: &mut Cx<'_>, credentials: &Credentials) -> Hooked {
         Ok(Verdict::Unhooked)
     }
     /// The raw text behind `FROM:` or `TO:`; `Ok` with a text replaces it.
@@ -338,6 +366,10 @@ pub trait Plugin: Send + Sync {
         Ok(Verdict::Unhooked)
     }
 
+    /// Somebody has logged in; [`Facts::user`] says who.
+    fn authenticated(&self, cx: &mut Cx<'_>) {
+        cx.not_hooked();
+    }
     /// The message was handed over.
     fn queued(&self, cx: &mut Cx<'_>, queued: &Queued<'_>) {
         cx.not_hooked();

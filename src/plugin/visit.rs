@@ -16,6 +16,7 @@ mod ending;
 mod host;
 mod judge;
 mod message;
+mod security;
 mod spooling;
 #[cfg(test)]
 mod tests;
@@ -37,8 +38,11 @@ use crate::store::Op;
 use desk::Desk;
 use judge::{Judged, Progress};
 use message::Mail;
+use security::{BeforeHello, BeforeLogin, Security};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use security::Offer;
 
 /// Commands obeyed in one turn, so that a client that pipelines a thousand holds up nobody.
 pub const COMMANDS_PER_TURN: u32 = 16;
@@ -69,6 +73,9 @@ pub enum Want {
     Written,
     /// A pause in which nothing is read; then [`Visit::unpause`].
     Pause(Duration),
+    /// A TLS handshake, once what was said so far has been sent; what the client has sent so far is to
+    /// be forgotten. Then [`Visit::tls_started`].
+    StartTls,
     /// Its next turn: there is more to do with the octets at hand.
     Turn,
     /// To be taken home to the loop.
@@ -106,6 +113,12 @@ pub struct Visit {
     idle_reset: bool,
     left: bool,
     memory_tight: bool,
+    offer: Option<Offer>,
+    before_hello: Option<Box<BeforeHello>>,
+    before_login: Option<Box<BeforeLogin>>,
+    login_failures: u32,
+    login_failures_untold: u32,
+    login_judged: bool,
     messages: u16,
     verbosity: Level,
     stopwatch: fn() -> Duration,
@@ -142,6 +155,12 @@ impl Visit {
             idle_reset: false,
             left: false,
             memory_tight: false,
+            offer: None,
+            before_hello: None,
+            before_login: None,
+            login_failures: 0,
+            login_failures_untold: 0,
+            login_judged: false,
             messages: 0,
             verbosity: around.verbosity,
             stopwatch: around.stopwatch,
@@ -195,6 +214,7 @@ impl Visit {
             let rest = input.get(used..).unwrap_or_default();
             let want = match self.session.need() {
                 Need::Close => Some(Want::Close),
+                Need::StartTls => Some(Want::StartTls),
                 Need::Pause(pause) => Some(Want::Pause(pause)),
                 Need::Hook => self.hook(rest, out, around),
                 Need::Hold => self.make_room(),
@@ -246,6 +266,16 @@ impl Visit {
                 }
             }
         };
+        if let Some(delay) = self.login_delay(&verdict).filter(|_| !self.login_judged) {
+            // Who guesses has to wait for each answer.
+            self.login_judged = true;
+            self.outcome = Some(verdict);
+            return Some(Want::Pause(delay));
+        }
+        self.login_judged = false;
+        if matches!(verdict, Verdict::Ok(_)) {
+            self.logged_in(around);
+        }
         self.resume(&verdict, out);
         None
     }
@@ -257,6 +287,10 @@ impl Visit {
                 self.renew(around.site);
                 // What a refused MAIL left behind must not help the next one.
                 self.forget_mail();
+                None
+            }
+            Some(Call::Helo(_)) if self.progress.is_none() => {
+                self.remember_before_hello();
                 None
             }
             Some(Call::Message) if self.mail.is_none() => {
@@ -379,6 +413,8 @@ impl Visit {
             waste: &mut self.waste,
             ended: &mut self.transaction_ended,
             idle_reset: &mut self.idle_reset,
+            login_failures: (&mut self.login_failures, &mut self.login_failures_untold),
+            karma: &mut self.facts.karma,
             id: self.id,
             verbosity: self.verbosity,
         };
@@ -396,6 +432,7 @@ impl Visit {
             id: format!("{}{message}", self.id),
             trusted: self.facts.relay,
             normalize: self.site.config.normalize.unwrap_or(self.facts.relay),
+            security: self.security(),
         }
     }
 }
@@ -407,6 +444,7 @@ struct EnvParts {
     id: String,
     trusted: bool,
     normalize: bool,
+    security: Security,
 }
 
 impl EnvParts {
@@ -417,6 +455,8 @@ impl EnvParts {
             id: &self.id,
             trusted: self.trusted,
             normalize: self.normalize,
+            tls: self.security.tls,
+            auth: self.auth(),
         }
     }
 }

@@ -38,7 +38,8 @@ pub fn load(
 ) -> (Site, Vec<Problem>) {
     let mut problems = Vec::new();
     config::require_plugins(files, &mut problems);
-    let config = Arc::new(Config::load(files, defaults, &mut problems));
+    let before = earlier.map(|site| &*site.config);
+    let config = Arc::new(Config::load_after(files, defaults, before, &mut problems));
     let mut loader = Loading {
         files,
         strictness,
@@ -149,6 +150,8 @@ impl Loading<'_> {
             Kind::Peers => {
                 self.warn_once(line, "'peers' has no place in a list under peers/".to_string());
             }
+            // Read with the settings of the daemon.
+            Kind::Tls => {}
             Kind::Logger(_) => self.logger(line),
             Kind::Plugin(_) => {
                 let twin = wanted.iter_mut().find(|(known, earlier)| {

@@ -4,6 +4,7 @@
 //! what the plugin is called now; plugins of that time that are not built are entries that say why
 //! and what to use instead, so that an upgrade never keeps mail down.
 
+pub mod auth;
 pub mod ident;
 pub mod load;
 pub mod logging;
@@ -40,6 +41,7 @@ pub mod rcpt_regexp;
 pub mod relay;
 pub mod resolvable_fromhost;
 pub mod rhsbl;
+pub mod tls;
 pub mod whitelist;
 
 use crate::plugin::log::Output;
@@ -61,6 +63,8 @@ pub enum Kind {
     Logger(fn(&[&str]) -> Result<Output, String>),
     /// The line `peers`: the lists under `peers/` take its place.
     Peers,
+    /// The line `tls`: the certificate, which the daemon itself offers.
+    Tls,
     /// Not built: why, and what to use instead.
     Gone(&'static str),
 }
@@ -101,6 +105,7 @@ pub static REGISTRY: &[Entry] = &[
         "auth/auth_vpopmaild",
         "vpopmaild is not asked; let the program vchkpw of vpopmail check passwords",
     ),
+    plugin("auth/authdeny", &["authdeny"], auth::authdeny::load),
     plugin(
         "badmailfrom",
         &["check_badmailfrom", "check_badmailfrom_patterns", "badmailfrom_patterns"],
@@ -182,7 +187,8 @@ pub static REGISTRY: &[Entry] = &[
     ),
     plugin("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
-    gone("tls_cert", "it made weak certificates; get one from a CA, or make one with openssl"),
+    Entry { name: "tls", aliases: &[], kind: Kind::Tls },
+    gone("tls_cert", "it made weak certificates; `mailreeve tls selfsigned NAME` makes a good one"),
     gone("user_config", "no plugin of qpsmtpd ever asked it, so nothing is lost with it"),
     gone("virus/aveclient", "this scanner is no longer sold; scan with ClamAV"),
     gone("virus/bitdefender", "this scanner is no longer sold; scan with ClamAV"),

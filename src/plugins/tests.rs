@@ -14,6 +14,7 @@ use crate::plugin::log::Id;
 use crate::plugin::question::{Memo, Place};
 use crate::plugin::{Denial, Hook, Loaded, Moment, Queued, Verdict};
 use crate::smtp::address;
+use crate::smtp::auth::{Credentials, Evidence, Mechanism, Password};
 use crate::smtp::session::{Call, Hello, MailFrom, PathOf, Transaction};
 use std::sync::Arc;
 
@@ -76,6 +77,11 @@ fn implements(plugin: &Arc<dyn Plugin>, hook: Hook) -> bool {
     let mail = MailFrom { reverse_path: sender, size: None, eight_bit: false, utf8: false };
     let call = match hook {
         Hook::Helo => Call::Helo(Hello { esmtp: true, name: "c.example".into() }),
+        Hook::Auth => Call::Auth(Credentials {
+            mechanism: Mechanism::Plain,
+            user: "a@b.example".into(),
+            evidence: Evidence::Password(Password::new("secret")),
+        }),
         Hook::Address => Call::Address(PathOf::Mail, b"a@b.example".as_slice().into()),
         Hook::Mail => Call::Mail(mail.clone()),
         Hook::Rcpt => Call::Rcpt(recipient),
@@ -117,6 +123,7 @@ fn implements(plugin: &Arc<dyn Plugin>, hook: Hook) -> bool {
     let verdict = Verdict::deny((7, 1), "no");
     let observed = match hook {
         Hook::Queued => Observed::Queued(Queued { plugin: "queue::x", text: "Queued!" }),
+        Hook::Authenticated => Observed::Authenticated,
         Hook::Denied => Observed::Denied(Denial { plugin: "x", verdict: &verdict }),
         Hook::Reset => Observed::Reset,
         Hook::Disconnect => Observed::Disconnect,

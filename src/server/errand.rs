@@ -12,6 +12,7 @@ use crate::plugin::{Lane, Place};
 use crate::server::clock;
 use crate::server::pool::{Pool, lock};
 use crate::server::spool::{Spool, SpoolFile, Trouble};
+use crate::server::tls;
 use crate::smtp::reply::{self, Reply};
 use crate::sys::map::View;
 use mio::Waker;
@@ -43,14 +44,16 @@ pub enum Done {
     Written(SlotId, u32, Arc<dyn Stored>, Vec<u8>),
     /// A spool block could not be written: what to tell the client, and the log.
     NotWritten(SlotId, u32, &'static Reply, String),
+    /// A ClientHello was answered.
+    Handshake(SlotId, tls::Answered),
     /// A job died with the visit.
     Lost(SlotId),
     /// The store has answered.
     Answer(SlotId, Question, Arc<Answer>),
     /// A hook on a lane has questions; the answers go there with their numbers.
     Questions(Vec<Question>, Sender<(usize, Arc<Answer>)>),
-    /// A new snapshot of the configuration.
-    Site(Arc<Site>),
+    /// A new snapshot of the configuration, and TLS as it wants it.
+    Site(Arc<Site>, Option<Arc<tls::Contexts>>),
 }
 
 /// The way home: a list and a wake-up.
@@ -110,6 +113,7 @@ enum Work {
     Message(Box<Visit>),
     Spool(Box<Block>),
     Waste(Box<Intake>),
+    Handshake(tls::Hello),
 }
 
 /// The three kinds of threads, and what their jobs need.
@@ -172,7 +176,7 @@ impl Pools {
             match errand.work {
                 Work::Message(visit) => visit,
                 // Only what was put in can come out.
-                Work::Spool(_) | Work::Waste(_) => std::process::abort(),
+                Work::Spool(_) | Work::Waste(_) | Work::Handshake(_) => std::process::abort(),
             }
         })
     }
@@ -192,6 +196,18 @@ impl Pools {
     pub fn throw_away(&self, slot: SlotId, waste: Box<Intake>) {
         if let Err(mut errand) = self.writers.submit(self.errand(slot, Work::Waste(waste))) {
             errand.guard.armed = false;
+        }
+    }
+
+    /// Has a ClientHello answered. False where the queue is full.
+    pub fn handshake(&self, slot: SlotId, hello: tls::Hello) -> bool {
+        let errand = self.errand(slot, Work::Handshake(hello));
+        match self.workers.submit(errand) {
+            Ok(()) => true,
+            Err(mut errand) => {
+                errand.guard.armed = false;
+                false
+            }
         }
     }
 
@@ -218,6 +234,7 @@ impl Pools {
         let done = match work {
             Work::Message(visit) => self.run_message(slot, visit, lane, waited),
             Work::Spool(block) => Some(self.run_spool(slot, *block)),
+            Work::Handshake(hello) => Some(Done::Handshake(slot, hello.answer())),
             Work::Waste(waste) => {
                 drop(waste);
                 None

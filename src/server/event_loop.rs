@@ -7,9 +7,11 @@
 mod arrivals;
 mod names;
 mod probes;
+mod secure;
 mod stop;
 mod turn;
 
+use crate::config::types::Listen;
 use crate::limits;
 use crate::plugin::log::{Event, Id, Level, Line};
 use crate::plugin::site::Site;
@@ -20,6 +22,7 @@ use crate::server::errand::{Done, Home, Pools, SlotId};
 use crate::server::log::Log;
 use crate::server::resolver;
 use crate::server::slots::{Slot, Slots, Waiting};
+use crate::server::tls::{Contexts, Failure};
 use crate::server::watch::Watch;
 use crate::smtp::reply;
 use crate::store::StoreHandle;
@@ -50,8 +53,10 @@ pub struct Parts {
     pub home: Arc<Home>,
     /// The threads.
     pub pools: Arc<Pools>,
-    /// Bound listeners, non-blocking.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// Bound listeners, non-blocking, and what they are for.
+    pub listeners: Vec<(Listen, std::net::TcpListener)>,
+    /// TLS, where there is a certificate.
+    pub tls: Option<Arc<Contexts>>,
     /// The first snapshot.
     pub site: Arc<Site>,
     /// Makes new snapshots.
@@ -69,6 +74,7 @@ pub struct Parts {
 }
 
 struct Listener {
+    listen: Listen,
     socket: Option<TcpListener>,
     ready: bool,
 }
@@ -104,6 +110,10 @@ pub struct EventLoop {
     spare_fd: Option<std::fs::File>,
     accept_paused: Option<Duration>,
     stopping: Option<Duration>,
+    tls: Option<Arc<Contexts>>,
+    no_tls: secure::Remembered,
+    login_failures: secure::Remembered,
+    handshakes: secure::Handshakes,
 }
 
 impl EventLoop {
@@ -118,6 +128,7 @@ impl EventLoop {
             home,
             pools,
             listeners,
+            tls,
             site,
             watch,
             log,
@@ -126,11 +137,11 @@ impl EventLoop {
             mut signals,
         } = parts;
         let mut registered = Vec::new();
-        for (number, listener) in listeners.into_iter().enumerate() {
+        for (number, (listen, listener)) in listeners.into_iter().enumerate() {
             let mut socket = TcpListener::from_std(listener);
             let token = Token(LISTENERS + number);
             poll.registry().register(&mut socket, token, Interest::READABLE)?;
-            registered.push(Listener { socket: Some(socket), ready: true });
+            registered.push(Listener { listen, socket: Some(socket), ready: true });
         }
         if let Some(signals) = &mut signals {
             poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
@@ -169,6 +180,10 @@ impl EventLoop {
             spare_fd: arrivals::spare_fd(),
             accept_paused: None,
             stopping: None,
+            tls,
+            no_tls: secure::Remembered::new(limits::TLS_REST),
+            login_failures: secure::Remembered::new(limits::LOGIN_MEMORY),
+            handshakes: secure::Handshakes::default(),
         })
     }
 
@@ -202,6 +217,7 @@ impl EventLoop {
             }
             self.on_homecomers();
             self.probe_lists();
+            self.look_at_certificates();
             self.deliver_answers();
             self.accept_some();
             self.give_turns();
@@ -221,7 +237,8 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let mut wait = self.timers.peek().map(|Reverse((at, ..))| *at);
-        for at in [self.resolver.deadline(), self.probes.due()].into_iter().flatten() {
+        let due = [self.resolver.deadline(), self.probes.due(), self.certificates_due()];
+        for at in due.into_iter().flatten() {
             wait = Some(wait.map_or(at, |other| other.min(at)));
         }
         if let Some(stop) = self.stopping {
@@ -271,14 +288,19 @@ impl EventLoop {
                 Done::NotWritten(id, message, reply, why) => self.on_visit(id, |visit, out| {
                     visit.spool_failed(message, reply, &why, out);
                 }),
+                Done::Handshake(id, answered) => self.on_handshake(id, answered),
                 Done::Lost(id) => {
-                    if let Some(slot) = self.slots.find(id) {
+                    let lost = self.slots.find(id);
+                    if lost.as_ref().is_some_and(|slot| slot.waiting == Waiting::Handshake) {
+                        let failure = Failure::new("the thread that had it died");
+                        self.on_handshake(id, Err(failure));
+                    } else if let Some(slot) = self.slots.find(id) {
                         reply::INTERNAL_DISCONNECT.write(&mut slot.out);
                         slot.waiting = Waiting::Closing;
                         self.make_ready(id);
                     }
                 }
-                Done::Site(site) => self.go_over_to(site),
+                Done::Site(site, tls) => self.go_over_to(site, tls),
             }
         }
     }
@@ -294,7 +316,7 @@ impl EventLoop {
         self.make_ready(id);
     }
 
-    fn go_over_to(&mut self, site: Arc<Site>) {
+    fn go_over_to(&mut self, site: Arc<Site>, tls: Option<Arc<Contexts>>) {
         self.log.set_outputs(site.outputs.clone(), site.loglevel);
         if site.config.listen != self.site.config.listen {
             let text = "listen has changed: that takes effect at the next start";
@@ -302,6 +324,7 @@ impl EventLoop {
         }
         self.resolver.configure(resolver::settings(&site.config), self.now.mono);
         self.site = site;
+        self.tls = tls;
         self.watch_lists();
         self.verbosity = verbosity_of(&self.log);
         self.say(Level::Notice, "configuration loaded".to_string());

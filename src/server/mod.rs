@@ -12,6 +12,8 @@ pub mod pool;
 pub mod privileges;
 pub mod resolver;
 pub mod slots;
+pub mod snapshot;
 pub mod spool;
 pub mod start;
+pub mod tls;
 pub mod watch;

@@ -4,14 +4,17 @@
 //! look again. The visit is in it only while it is at home. A place is used again with the next
 //! generation, so that a late answer to a client that is gone meets nobody.
 
+use crate::config::types::Role;
 use crate::dns;
 use crate::limits;
 use crate::plugin::Question;
 use crate::plugin::question::Answer;
 use crate::plugin::visit::Visit;
 use crate::server::errand::SlotId;
+use crate::server::tls;
+pub use crate::server::tls::Taken;
 use mio::net::TcpStream;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,8 @@ pub enum Waiting {
     Turn,
     /// Input from the client.
     Input,
+    /// A TLS handshake.
+    Handshake,
     /// Answers for a hook.
     Answers,
     /// The visit to come home.
@@ -45,6 +50,10 @@ pub struct Slot {
     pub stream: TcpStream,
     /// The client's address as it counts (IPv6: its /64).
     pub site_ip: IpAddr,
+    /// Its encryption, from the first octet of the handshake on.
+    pub tls: Option<Box<tls::Stream>>,
+    /// What the listener is for that the client came to.
+    pub role: Role,
     /// The visit, unless it is away.
     pub visit: Option<Box<Visit>>,
     /// Input that could not be used yet.
@@ -71,6 +80,8 @@ pub struct Slot {
     pub text: Option<(Duration, u64)>,
     /// Questions about silence and when they end.
     pub quiet: Vec<(Question, Duration)>,
+    /// TLS was told that nothing more will come.
+    pub said_end: bool,
     /// Octets thrown away after the last reply.
     pub lingered: usize,
     /// Memory its message text held at the last look.
@@ -86,34 +97,115 @@ pub struct Slot {
 impl Slot {
     /// Sends what can be sent. A dead socket is noted, not an error: the visit decides what to do.
     pub fn flush(&mut self) {
-        let mut sent = 0;
-        while let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
-                Ok(0) => {
-                    self.gone = true;
-                    break;
-                }
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.gone = true;
-                    break;
-                }
+        let sent = match &mut self.tls {
+            Some(tls) => tls.write(&mut self.stream, &self.out),
+            None => write_plain(&mut self.stream, &self.out),
+        };
+        match sent {
+            Err(_) => {
+                self.gone = true;
+                self.out = Vec::new();
+            }
+            // Freed, not kept: an idle client holds no buffer.
+            Ok(sent) if sent == self.out.len() => self.out = Vec::new(),
+            Ok(sent) => {
+                self.out.drain(..sent);
             }
         }
-        if self.gone || sent == self.out.len() {
-            // Freed, not kept: an idle client holds no buffer.
-            self.out = Vec::new();
-        } else {
-            self.out.drain(..sent);
+    }
+
+    /// Something waits to be sent.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.has_output())
+    }
+
+    /// Reads what the client sent.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Taken {
+        match &mut self.tls {
+            Some(tls) => tls.read(&mut self.stream, &mut self.readable, buffer),
+            None => self.read_plain(buffer),
         }
+    }
+
+    /// Reads octets as they are on the wire.
+    pub fn read_plain(&mut self, buffer: &mut [u8]) -> Taken {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Taken::End,
+                Ok(count) => {
+                    // A short read has emptied the socket: the next octet makes a new edge. An end
+                    // that epoll has told already makes none.
+                    self.readable = count == buffer.len() || self.read_closed;
+                    return Taken::Octets(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Taken::Nothing;
+                }
+                Err(error) => return Taken::Broken(error.to_string()),
+            }
+        }
+    }
+
+    /// Whether the client has said something that nobody has read. Under TLS what was said is kept.
+    pub fn has_talked(&mut self) -> Taken {
+        if self.tls.is_some() {
+            let mut buffer = [0_u8; 1_024];
+            let taken = self.read(&mut buffer);
+            if let Taken::Octets(count) = taken {
+                self.pending.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            }
+            return taken;
+        }
+        match self.stream.peek(&mut [0_u8]) {
+            Ok(0) => Taken::End,
+            Ok(count) => Taken::Octets(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Taken::Nothing
+            }
+            Err(error) => Taken::Broken(error.to_string()),
+        }
+    }
+
+    /// Goes on with the handshake as far as the socket allows.
+    ///
+    /// # Errors
+    /// Why it cannot succeed.
+    pub fn handshake(&mut self) -> Result<tls::Step, tls::Failure> {
+        match &mut self.tls {
+            Some(tls) => tls.handshake(&mut self.stream, &mut self.readable),
+            None => Err(tls::Failure::new("there is no TLS")),
+        }
+    }
+
+    /// A last word of TLS to a client with whom there will be none. If the socket does not take it, it
+    /// will never be read.
+    pub fn send_alert(&mut self, alert: &[u8]) {
+        self.out = Vec::new();
+        let _ = self.stream.write(alert);
     }
 
     /// The client does not read its replies: no more of its input is looked at.
     pub fn is_stuffed(&self) -> bool {
         self.out.len() > limits::OUTPUT_MAX
     }
+}
+
+/// Sends what the socket takes, and says how much that was.
+fn write_plain(stream: &mut TcpStream, out: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while let Some(rest) = out.get(sent..).filter(|rest| !rest.is_empty()) {
+        match stream.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
 }
 
 /// All connections.

@@ -6,6 +6,7 @@
 
 use crate::config::Defaults;
 use crate::config::files::Files;
+use crate::config::types::Listen;
 use crate::plugin::log::{Event, Id, Level, Line};
 use crate::plugin::site::Site;
 use crate::server::clock::SystemLoad;
@@ -13,7 +14,9 @@ use crate::server::errand::{Home, Pools};
 use crate::server::event_loop::{EventLoop, Parts, WAKER};
 use crate::server::log::{Destination, Log, install_facade};
 use crate::server::privileges::{self, Identity};
+use crate::server::snapshot::Snapshot;
 use crate::server::spool::Spool;
+use crate::server::tls::Contexts;
 use crate::server::watch::Watch;
 use crate::store::{Store, StoreHandle};
 use crate::sys;
@@ -51,7 +54,8 @@ pub struct Options {
 ///
 /// # Errors
 /// A sentence that says what could not be done, and where.
-pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), String> {
+pub fn serve(snapshot: Snapshot, defaults: Defaults, options: Options) -> Result<(), String> {
+    let Snapshot { site, tls } = snapshot;
     let site = Arc::new(site);
     sys::malloc::limit_arenas();
     let files = sys::rlimit::raise_files();
@@ -92,17 +96,14 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
         let text = format!("concurrency {wanted} needs more descriptors: serving {most} at once");
         say(Level::Warning, text);
     }
-    let addresses: Vec<String> = listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .map(|address| address.to_string())
-        .collect();
+    let addresses: Vec<String> = listeners.iter().map(described).collect();
     let store_log = log.clone();
     let (store, store_threads) = Store::start(site.store.clone(), move |level, text| {
         store_log.post(Event::Line(Line::core(level_of(level), Id::NONE, text)));
     })
     .map_err(|error| format!("store: {error}"))?;
-    let prepared = Prepared { listeners, spool, log: log.clone(), store, connections_max: most };
+    let prepared =
+        Prepared { listeners, tls, spool, log: log.clone(), store, connections_max: most };
     let mut daemon = assemble(site, defaults, options.reopen, prepared)
         .map_err(|error| format!("starting: {error}"))?;
     if let Some(identity) = &identity {
@@ -123,9 +124,22 @@ pub fn serve(site: Site, defaults: Defaults, options: Options) -> Result<(), Str
     result.map_err(|error| format!("the event loop: {error}"))
 }
 
+/// Address and port as bound, and what clients are served there.
+fn described((listen, listener): &(Listen, TcpListener)) -> String {
+    let address = listener.local_addr().unwrap_or(listen.address);
+    let words = [
+        (listen.role.smtps, " smtps"),
+        (listen.role.submission, " submission"),
+        (listen.proxy, " proxy"),
+    ];
+    let words = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word);
+    format!("{address}{}", words.collect::<String>())
+}
+
 /// What can fail, and has not.
 struct Prepared {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(Listen, TcpListener)>,
+    tls: Option<Arc<Contexts>>,
     spool: Spool,
     log: Log,
     store: StoreHandle,
@@ -138,7 +152,7 @@ fn assemble(
     reopen: Option<Box<dyn Fn() -> Files + Send>>,
     prepared: Prepared,
 ) -> io::Result<EventLoop> {
-    let Prepared { listeners, spool, log, store, connections_max } = prepared;
+    let Prepared { listeners, tls, spool, log, store, connections_max } = prepared;
     let poll = Poll::new()?;
     let home = Arc::new(Home::new(Waker::new(poll.registry(), WAKER)?));
     let config = &site.config;
@@ -156,6 +170,7 @@ fn assemble(
         home,
         pools,
         listeners,
+        tls,
         site,
         watch,
         log: log.clone(),
@@ -196,7 +211,7 @@ fn whom_to_become(site: &Site, any_user: bool) -> Result<Option<Identity>, Strin
     }
 }
 
-fn bind(site: &Site) -> Result<Vec<TcpListener>, String> {
+fn bind(site: &Site) -> Result<Vec<(Listen, TcpListener)>, String> {
     let one = |address: SocketAddr| {
         sys::listen::tcp(address).map_err(|error| {
             let hint = match error.kind() {
@@ -207,9 +222,8 @@ fn bind(site: &Site) -> Result<Vec<TcpListener>, String> {
             format!("listen: cannot bind {address}: {error}{hint}")
         })
     };
-    let listeners: Result<Vec<_>, _> =
-        site.config.listen.iter().map(|listen| one(listen.address)).collect();
-    listeners
+    let bound = |listen: &Listen| Ok((listen.clone(), one(listen.address)?));
+    site.config.listen.iter().map(bound).collect()
 }
 
 /// A panic anywhere is logged, and by nobody but the log's own thread.

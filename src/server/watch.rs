@@ -8,9 +8,10 @@ use crate::config::Defaults;
 use crate::config::files::{Files, Severity};
 use crate::plugin::log::{Event, Id, Level, Line};
 use crate::plugin::site::Site;
-use crate::plugins::load::{Strictness, load};
+use crate::plugins::load::Strictness;
 use crate::server::errand::{Done, Home};
 use crate::server::log::Log;
+use crate::server::snapshot::{Snapshot, load};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -82,8 +83,9 @@ struct Watched {
 impl Watched {
     fn reload(&mut self, why: &str) {
         let files = (self.open)();
-        let (mut site, problems) =
+        let (snapshot, problems) =
             load(&files, &self.defaults, Some(&self.site), Strictness::Reload);
+        let Snapshot { mut site, tls } = snapshot;
         for problem in &problems {
             self.say(Level::Error, problem.to_string());
         }
@@ -95,7 +97,7 @@ impl Watched {
             return;
         }
         self.site = Arc::new(site);
-        self.home.post(Done::Site(Arc::clone(&self.site)));
+        self.home.post(Done::Site(Arc::clone(&self.site), tls));
     }
 
     fn say(&self, level: Level, text: String) {

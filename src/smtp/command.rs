@@ -37,11 +37,15 @@ pub enum Command<'a> {
     Help(&'a [u8]),
     /// `QUIT`
     Quit,
+    /// `STARTTLS`
+    StartTls,
+    /// `AUTH mechanism [initial response]`
+    Auth(&'a [u8]),
     /// A verb of HTTP: somebody's web browser is being used against us.
     Http,
     /// BDAT without a readable size; the connection cannot go on.
     BadBdat,
-    /// A verb nobody knows, STARTTLS and AUTH where they are not offered among them.
+    /// A verb nobody knows.
     Unknown,
     /// A known verb, wrongly used; the reply says how.
     Wrong(&'static Reply),
@@ -75,6 +79,9 @@ pub fn parse(line: &[u8]) -> Command<'_> {
         b"EXPN" => Command::Expn,
         b"HELP" => Command::Help(argument),
         b"QUIT" => bare(argument, Command::Quit),
+        b"STARTTLS" if argument.is_empty() => Command::StartTls,
+        b"STARTTLS" => Command::Wrong(&reply::TLS_ARGUMENT),
+        b"AUTH" => Command::Auth(argument),
         b"GET" | b"POST" | b"PUT" | b"HEAD" | b"OPTIONS" | b"CONNECT" | b"DELETE" | b"PATCH"
         | b"TRACE" => Command::Http,
         _ => Command::Unknown,
@@ -171,7 +178,11 @@ mod tests {
             (b"BDAT 99999999999999999999", Command::BadBdat),
             (b"BDAT 123456789012345678901", Command::BadBdat),
             (b"GET / HTTP/1.1", Command::Http),
-            (b"STARTTLS", Command::Unknown),
+            (b"STARTTLS", Command::StartTls),
+            (b"starttls now", Command::Wrong(&reply::TLS_ARGUMENT)),
+            (b"AUTH PLAIN AGEAYg==", Command::Auth(b"PLAIN AGEAYg==")),
+            (b"auth", Command::Auth(b"")),
+            (b"AUTHX", Command::Unknown),
             (b"", Command::Unknown),
             (b" NOOP", Command::Unknown),
             (b"VERYLONGVERB", Command::Unknown),

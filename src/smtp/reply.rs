@@ -99,6 +99,38 @@ pub static HELO_SYNTAX: Reply = Reply::fixed(501, 5, 2, "Syntax error in host na
 pub static COMMAND_SYNTAX: Reply = Reply::fixed(501, 5, 4, "Syntax error in command");
 /// MAIL before HELO or EHLO.
 pub static HELLO_FIRST: Reply = Reply::fixed(503, 5, 1, "please say hello first ...");
+/// MAIL on a listener for users who log in first (RFC 6409 section 4.3).
+pub static AUTH_REQUIRED: Reply = Reply::fixed(530, 7, 0, "Authentication required");
+/// STARTTLS.
+pub static TLS_GO_AHEAD: Reply = Reply::fixed(220, 0, 0, "Go ahead with TLS");
+/// STARTTLS with an argument.
+pub static TLS_ARGUMENT: Reply = Reply::fixed(501, 5, 4, "Syntax error (no parameters allowed)");
+/// STARTTLS under TLS.
+pub static TLS_ACTIVE: Reply = Reply::fixed(503, 5, 1, "TLS is in use already");
+/// AUTH in clear where it is offered under TLS only.
+pub static AUTH_NEEDS_TLS: Reply = Reply::fixed(538, 7, 11, "SSL/TLS required before AUTH");
+/// AUTH after HELO.
+pub static AUTH_AFTER_HELO: Reply = Reply::fixed(503, 5, 1, "AUTH not defined for HELO");
+/// AUTH by who has logged in.
+pub static AUTH_TWICE: Reply = Reply::fixed(503, 5, 1, "but you already said AUTH ...");
+/// AUTH inside a transaction.
+pub static AUTH_IN_TRANSACTION: Reply =
+    Reply::fixed(503, 5, 1, "AUTH is not allowed inside a transaction");
+/// AUTH that the client broke off.
+pub static AUTH_CANCELED: Reply = Reply::fixed(501, 0, 0, "Authentication canceled");
+/// A response longer than RFC 4954 allows.
+pub static AUTH_TOO_LONG: Reply = Reply::fixed(500, 5, 6, "Authentication response too long");
+/// A response that is no base64.
+pub static AUTH_BASE64: Reply =
+    Reply::fixed(501, 5, 2, "Invalid base64 in authentication response");
+/// An initial response for a mechanism in which the server speaks first.
+pub static AUTH_INITIAL_RESPONSE: Reply =
+    Reply::fixed(501, 7, 0, "This mechanism takes no initial response");
+/// Nobody can log in with what came.
+pub static AUTH_INVALID: Reply = Reply::fixed(535, 7, 8, "Authentication invalid");
+/// Too many failed logins.
+pub static AUTH_TOO_MANY: Reply =
+    Reply::fixed(421, 7, 0, "Too many failed logins, closing connection");
 /// MAIL inside a transaction.
 pub static NESTED_MAIL: Reply = Reply::fixed(503, 5, 1, "nested MAIL command");
 /// The reverse-path cannot be parsed.

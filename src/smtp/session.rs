@@ -16,171 +16,21 @@
 
 mod commands;
 mod data;
+mod security;
+mod types;
 
 use crate::limits;
-use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::auth;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::verdict::Verdict;
 use memchr::memchr;
 use std::time::Duration;
 
 pub use data::Receiving;
-
-/// What the machine must know of the configuration. It changes between commands at most.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Our name: greeting, HELO reply, Received.
-    pub me: Box<str>,
-    /// The greeting behind `220 `.
-    pub greeting: Box<str>,
-    /// Largest message in octets, line ends counted once; 0 is unlimited.
-    pub databytes: u64,
-    /// SMTPUTF8 is offered (RFC 6531).
-    pub smtputf8: bool,
-    /// Recipients of one message.
-    pub recipients_max: usize,
-}
-
-/// What stands around the machine at one call.
-#[derive(Clone, Copy, Debug)]
-pub struct Env<'a> {
-    /// Configuration.
-    pub rules: &'a Rules,
-    /// The client as HELO replies show it: `name [address]`.
-    pub who: &'a str,
-    /// Put behind a plugin's refusal, so that it can be found in the log.
-    pub id: &'a str,
-    /// The client may relay: no error limits for the office's own machines.
-    pub trusted: bool,
-    /// Bare CR, bare LF and NUL in messages are repaired instead of refused.
-    pub normalize: bool,
-}
-
-/// Where the machine's output goes.
-pub trait Sink {
-    /// A whole reply to the client.
-    fn send(&mut self, reply: &Reply);
-    /// A command line is about to be obeyed (for the log).
-    fn dispatching(&mut self, line: &[u8]);
-    /// Octets of message text that can be taken now.
-    fn room(&self) -> usize;
-    /// Message text.
-    fn body(&mut self, text: &[u8]);
-    /// The message will be refused: forget its text.
-    fn spoil(&mut self);
-    /// The transaction is over, with or without a message.
-    fn transaction_ended(&mut self);
-    /// RSET came where there is no transaction.
-    fn reset_without_transaction(&mut self) {}
-    /// The caller's turn is over; stop at the next command boundary.
-    fn enough(&self) -> bool {
-        false
-    }
-}
-
-/// What the machine waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// More octets from the client.
-    Input,
-    /// A verdict on [`Session::call`]; give it with [`Session::resume`].
-    Hook,
-    /// Room for message text; say so with [`Session::held`].
-    Hold,
-    /// A pause before anything more is read; end it with [`Session::unpause`].
-    Pause(Duration),
-    /// The connection is to be closed once everything was sent.
-    Close,
-}
-
-/// A question to the chain of plugins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// A client has connected; nothing has been said.
-    Connect,
-    /// HELO or EHLO.
-    Helo(Hello),
-    /// The raw path of MAIL or RCPT with what follows it. `Ok` with a text replaces it.
-    Address(PathOf, Box<[u8]>),
-    /// MAIL, parsed.
-    Mail(MailFrom),
-    /// RCPT, parsed.
-    Rcpt(Address),
-    /// DATA, or the first BDAT.
-    Data(Option<Chunk>),
-    /// The message is complete.
-    Message,
-    /// NOOP.
-    Noop,
-    /// VRFY and its argument.
-    Vrfy(Box<str>),
-    /// HELP and its argument.
-    Help(Box<str>),
-    /// QUIT.
-    Quit,
-    /// A verb that nobody knows, and the line.
-    Unrecognized(Box<str>),
-}
-
-/// Which command a path belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathOf {
-    /// MAIL
-    Mail,
-    /// RCPT
-    Rcpt,
-}
-
-/// How the client introduced itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// EHLO, not HELO.
-    pub esmtp: bool,
-    /// The name as given, printable characters only.
-    pub name: Box<str>,
-}
-
-/// A parsed MAIL command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailFrom {
-    /// The reverse-path.
-    pub reverse_path: ReversePath,
-    /// SIZE= (RFC 1870), octets.
-    pub size: Option<u64>,
-    /// BODY=8BITMIME (RFC 6152).
-    pub eight_bit: bool,
-    /// SMTPUTF8 (RFC 6531).
-    pub utf8: bool,
-}
-
-/// A BDAT chunk that is announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// Octets still to come.
-    pub left: u64,
-    /// Octets announced.
-    pub size: u64,
-    /// It ends the message.
-    pub last: bool,
-}
-
-/// The envelope while it is built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transaction {
-    /// What MAIL said.
-    pub mail: MailFrom,
-    /// Accepted recipients, in order, repeated ones included.
-    pub recipients: Vec<Address>,
-    /// RCPT commands answered 452 for their number.
-    overshoot: usize,
-}
-
-impl Transaction {
-    /// An envelope without recipients.
-    pub fn new(mail: MailFrom) -> Transaction {
-        Transaction { mail, recipients: Vec::new(), overshoot: 0 }
-    }
-}
+pub use security::{NO_KEYS, NoKeys};
+pub use types::{
+    Auth, Call, Chunk, Env, Hello, KeyStore, MailFrom, Need, PathOf, Rules, Sink, Tls, Transaction,
+};
 
 #[derive(Debug)]
 enum State {
@@ -190,6 +40,9 @@ enum State {
     Skipping(usize, u8),
     Data,
     Chunk(Chunk, Option<Box<Reply>>),
+    /// The next lines belong to AUTH.
+    Auth(Box<auth::Exchange>),
+    StartingTls,
     Closing,
 }
 
@@ -206,6 +59,8 @@ pub struct Session {
     refused: Option<u32>,
     held: bool,
     pause: Option<Duration>,
+    user: Option<Box<str>>,
+    login_failures: u32,
 }
 
 impl Default for Session {
@@ -228,6 +83,8 @@ impl Session {
             refused: None,
             held: false,
             pause: None,
+            user: None,
+            login_failures: 0,
         }
     }
 
@@ -236,6 +93,7 @@ impl Session {
         match (&self.state, self.pause) {
             (State::Closing, _) => Need::Close,
             (State::Asking(_), _) => Need::Hook,
+            (State::StartingTls, _) => Need::StartTls,
             (_, Some(pause)) => Need::Pause(pause),
             _ if self.held => Need::Hold,
             _ => Need::Input,
@@ -253,6 +111,11 @@ impl Session {
     /// How the client introduced itself, once that was accepted.
     pub fn hello(&self) -> Option<&Hello> {
         self.hello.as_deref()
+    }
+
+    /// Who has logged in.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// The envelope, between an accepted MAIL and the end of the transaction.
@@ -277,11 +140,11 @@ impl Session {
         while self.need() == Need::Input && !sink.enough() {
             let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) else { break };
             let took = match &self.state {
-                State::Ready => self.feed_command(env, rest, sink),
+                State::Ready | State::Auth(_) => self.feed_command(env, rest, sink),
                 State::Skipping(..) => self.skip(env, rest, sink),
                 State::Data => self.feed_data(env, rest, sink),
                 State::Chunk(..) => self.feed_chunk(env, rest, sink),
-                State::Asking(_) | State::Closing => break,
+                State::Asking(_) | State::StartingTls | State::Closing => break,
             };
             used += took;
             if took == 0 {
@@ -338,7 +201,7 @@ impl Session {
     /// Gathers a line up to its LF and obeys it.
     fn feed_command(&mut self, env: &Env<'_>, rest: &[u8], sink: &mut dyn Sink) -> usize {
         let Some(end) = memchr(b'\n', rest) else {
-            if self.line.len() + rest.len() > limits::COMMAND_LINE_MAX {
+            if self.line.len() + rest.len() > self.line_max(rest) {
                 let last = rest.last().copied().unwrap_or_default();
                 let length = self.line.len() + rest.len();
                 self.line = Vec::new();
@@ -366,13 +229,17 @@ impl Session {
         let Some(line) = line.strip_suffix(b"\r") else {
             return self.bye(&reply::BARE_LF, sink);
         };
-        if length > limits::COMMAND_LINE_MAX {
+        if length > self.line_max(line) {
+            self.auth_broken_off();
             return self.fail(&reply::LINE_TOO_LONG, env, sink);
+        }
+        if matches!(self.state, State::Auth(_)) {
+            return self.auth_line(env, line, sink);
         }
         if line.iter().any(u8::is_ascii_control) {
             return self.fail(&reply::CONTROL_CHARACTER, env, sink);
         }
-        sink.dispatching(line);
+        sink.dispatching(security::without_secrets(line));
         self.obey(env, line, sink);
     }
 

@@ -45,14 +45,16 @@ fn start(
     let home = Arc::new(Home::new(Waker::new(poll.registry(), WAKER).unwrap()));
     let (spool, _notes) = Spool::open(&site.config.spool_dir).unwrap();
     let pools = Pools::start(Arc::clone(&home), spool, (1, 1, 1)).unwrap();
-    let listener = listen::tcp(site.config.listen[0].address).unwrap();
+    let wanted = site.config.listen[0].clone();
+    let listener = listen::tcp(wanted.address).unwrap();
     let address = listener.local_addr().unwrap();
     let reads = Arc::new(AtomicU32::new(0));
     let parts = Parts {
         poll,
         home,
         pools,
-        listeners: vec![listener],
+        listeners: vec![(wanted, listener)],
+        tls: None,
         site,
         watch: Watch::nothing(),
         log,

@@ -15,6 +15,8 @@ const SHOWN_WIDTH: usize = 200;
 pub(crate) trait Wire {
     fn send(&mut self, octets: &[u8]);
     fn end(&mut self, end: End);
+    /// The client's end of a TLS handshake, and why it failed.
+    fn tls(&mut self) -> Result<(), String>;
     /// The next line of the server, waited for.
     fn line(&mut self) -> Said;
     /// Something of the server is there already.
@@ -133,6 +135,10 @@ fn one_step(
         What::Wait(duration) => {
             transcript.push(format!("+ {duration:?}"));
             wire.wait(*duration);
+        }
+        What::Tls => {
+            transcript.push("C! tls".to_string());
+            wire.tls()?;
         }
         What::End(end) => {
             transcript.push(format!("C! {end:?}"));

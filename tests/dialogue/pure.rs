@@ -10,13 +10,14 @@ use crate::dialogue::spool::MemoryFile;
 use crate::dialogue::zone::Zone;
 use mailreeve::config::Defaults;
 use mailreeve::config::files::{Files, Severity};
+use mailreeve::config::types::Role;
 use mailreeve::dns;
 use mailreeve::limits;
 use mailreeve::plugin::log::{Event, Id, Level, Line};
 use mailreeve::plugin::question::{Answer, Ask, Lane, Place, Question};
 use mailreeve::plugin::site::Site;
-use mailreeve::plugin::visit::{Surroundings, Visit, Want};
-use mailreeve::plugin::{Arrival, Moment, Peer};
+use mailreeve::plugin::visit::{Offer, Surroundings, Visit, Want};
+use mailreeve::plugin::{Arrival, Moment, Peer, Secure};
 use mailreeve::plugins::load::{Strictness, load};
 use mailreeve::smtp::reply;
 use std::cell::Cell;
@@ -43,6 +44,7 @@ enum Parked {
     Ready,
     Input,
     Answers,
+    Handshake,
     Until(Duration),
     Closed,
 }
@@ -86,6 +88,7 @@ impl Visitor {
         }
         let ip = script.peer.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         let mut visitor = Visitor::connect(Arc::new(site), ip, script.load);
+        visitor.offer(script);
         visitor.log.extend(problems.iter().map(ToString::to_string));
         visitor.zone = script.zone.clone();
         visitor.memory = script.memory.since(ARRIVAL.as_secs());
@@ -98,6 +101,22 @@ impl Visitor {
         visitor.folder = Some(folder);
         visitor.settle();
         Ok(visitor)
+    }
+
+    /// What the loop says that it can do for the client.
+    fn offer(&mut self, script: &Script) {
+        let is = |word: &str| script.listener.split_whitespace().any(|it| it == word);
+        let role = Role { smtps: is("smtps"), submission: is("submission") };
+        self.visit.offer(Offer {
+            starttls: script.tls && !role.smtps,
+            role,
+            login_failures: 0,
+            nonce: || [7; 18],
+            secret: || [7; 32],
+        });
+        if role.smtps && self.parked == Parked::Ready {
+            self.parked = Parked::Handshake;
+        }
     }
 
     /// Connects to a site, at rest before the greeting.
@@ -189,6 +208,12 @@ impl Visitor {
         for _ in 0..ROUNDS_MAX {
             let go_on = match self.parked {
                 Parked::Closed => false,
+                // What is no handshake ends the connection, and so does the client's end.
+                Parked::Handshake if !self.input().is_empty() || self.ended => {
+                    self.leave();
+                    false
+                }
+                Parked::Handshake => false,
                 Parked::Ready => true,
                 Parked::Until(until) if self.now >= until => {
                     self.visit.unpause();
@@ -233,6 +258,11 @@ impl Visitor {
             }
             Want::Answers => Parked::Answers,
             Want::Move(lane) => self.work(lane),
+            Want::StartTls => {
+                // Whatever came before the handshake is forgotten.
+                self.used = self.input.len();
+                Parked::Handshake
+            }
             Want::Written => {
                 self.write();
                 Parked::Ready
@@ -334,7 +364,7 @@ impl Visitor {
         let answer = self.coming.iter().map(|(due, ..)| *due).min();
         match self.parked {
             Parked::Ready => Some(self.now),
-            Parked::Closed => None,
+            Parked::Closed | Parked::Handshake => None,
             Parked::Until(until) => Some(until),
             Parked::Input => Some(self.deadline),
             Parked::Answers => answer.into_iter().chain(self.visit.deadline()).min(),
@@ -383,6 +413,20 @@ impl Wire for Visitor {
             End::Reset => self.leave(),
             End::Close | End::Shutdown => self.settle(),
         }
+    }
+
+    fn tls(&mut self) -> Result<(), String> {
+        if self.parked != Parked::Handshake {
+            return Err(format!("no handshake is waited for: {:?}", self.parked));
+        }
+        self.visit.tls_started(Secure {
+            version: "TLS1.3",
+            cipher: "TLS_AES_256_GCM_SHA384".into(),
+            client: None,
+        });
+        self.parked = Parked::Ready;
+        self.settle();
+        Ok(())
     }
 
     fn line(&mut self) -> Said {

@@ -28,6 +28,10 @@ pub(crate) struct Script {
     /// What the store holds.
     pub(crate) memory: Memory,
     pub(crate) load: Option<f64>,
+    /// There is a certificate.
+    pub(crate) tls: bool,
+    /// What the listener is for, in the words of the file `listen`.
+    pub(crate) listener: String,
     /// Why it is never played over TCP.
     pub(crate) pure: Option<String>,
     pub(crate) steps: Vec<Step>,
@@ -51,6 +55,8 @@ pub(crate) enum What {
     /// The server has closed.
     Closed,
     Wait(Duration),
+    /// A TLS handshake.
+    Tls,
     /// The client ends.
     End(End),
     /// Some log line contains it, or none does.
@@ -116,6 +122,8 @@ impl Script {
             "dns" => self.zone.add(value)?,
             "store" => self.memory.add(value)?,
             "load" => self.load = Some(value.parse().map_err(|_| "load: a number")?),
+            "tls" => self.tls = value == "yes",
+            "listener" => self.listener = value.to_string(),
             "pure" if value.is_empty() => return Err("pure: say why".into()),
             "pure" => self.pure = Some(value.to_string()),
             _ => {
@@ -207,10 +215,11 @@ fn step(line: &str) -> Result<What, String> {
         "C:" => Ok(What::Send([text.as_bytes(), b"\r\n"].concat())),
         "C\\" => repeated(rest),
         "C!" => match text.trim() {
+            "tls" => Ok(What::Tls),
             "close" => Ok(What::End(End::Close)),
             "reset" => Ok(What::End(End::Reset)),
             "shutdown" => Ok(What::End(End::Shutdown)),
-            _ => Err("C! close, C! reset or C! shutdown".into()),
+            _ => Err("C! tls, C! close, C! reset or C! shutdown".into()),
         },
         "S:" if text == "<rest>" => Ok(What::Rest),
         "S:" if text == "<closed>" => Ok(What::Closed),

@@ -2,6 +2,9 @@
 
 use crate::dialogue::play::{Failure, Folder, Said, Wire};
 use crate::dialogue::script::{End, Script};
+use crate::dialogue::tls::{Stream, config};
+use mailreeve::server::clock::unix;
+use mailreeve::server::tls::self_signed;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Pid, Uid};
@@ -33,7 +36,10 @@ impl Daemon {
         for (name, text) in script.config(&folder.to_string_lossy()) {
             write(&config.join(name), &text)?;
         }
-        write(&config.join("listen"), "127.0.0.1:0\n")?;
+        write(&config.join("listen"), &format!("127.0.0.1:0 {}\n", script.listener))?;
+        if script.tls {
+            certify(&config)?;
+        }
         for setting in ["spool_dir", "state_dir"] {
             let own = folder.join(setting);
             fs::create_dir_all(&own).map_err(|error| format!("{}: {error}", own.display()))?;
@@ -126,6 +132,18 @@ impl Drop for Daemon {
     }
 }
 
+/// Makes a certificate that signs itself.
+fn certify(config: &Path) -> Result<(), String> {
+    let names = ["mx.example.net".to_string()];
+    let (certificate, key) = self_signed(&names, unix())?;
+    for (setting, pem) in [("tls_cert", certificate), ("tls_key", key)] {
+        let file = config.join(format!("{setting}.pem"));
+        write(&config.join(setting), &format!("{}\n", file.display()))?;
+        write(&file, &pem)?;
+    }
+    Ok(())
+}
+
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let made = path.parent().map_or(Ok(()), fs::create_dir_all);
     made.and_then(|()| fs::write(path, text))
@@ -136,7 +154,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 pub(crate) struct Client {
     daemon: Daemon,
     /// None once the client has closed.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     input: Vec<u8>,
     closed: bool,
     folder: Folder,
@@ -156,7 +174,8 @@ impl Client {
             Ok(stream)
         });
         let stream = stream.map_err(|error| fail(format!("{address}: {error}")))?;
-        Ok(Client { daemon, stream: Some(stream), input: Vec::new(), closed: false, folder })
+        let stream = Some(Stream::Plain(stream));
+        Ok(Client { daemon, stream, input: Vec::new(), closed: false, folder })
     }
 
     /// Reads more; false at the end and where nothing comes.
@@ -192,17 +211,25 @@ impl Wire for Client {
         let Some(stream) = &self.stream else { return };
         match end {
             End::Shutdown => {
-                let _shut = stream.shutdown(Shutdown::Write);
+                let _shut = stream.socket().shutdown(Shutdown::Write);
                 return;
             }
             End::Reset => {
                 let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-                let _set = setsockopt(stream, sockopt::Linger, &at_once);
+                let _set = setsockopt(stream.socket(), sockopt::Linger, &at_once);
             }
             End::Close => {}
         }
         self.stream = None;
         self.input.clear();
+    }
+
+    fn tls(&mut self) -> Result<(), String> {
+        let stream = self.stream.take().ok_or("the client has closed")?;
+        let stream = config().and_then(|config| stream.into_tls(config));
+        let stream = stream.map_err(|error| error.to_string())?;
+        self.stream = Some(stream);
+        Ok(())
     }
 
     fn line(&mut self) -> Said {

@@ -15,6 +15,8 @@ pub(super) struct Desk<'a> {
     pub(super) waste: &'a mut Option<Box<Intake>>,
     pub(super) ended: &'a mut bool,
     pub(super) idle_reset: &'a mut bool,
+    pub(super) login_failures: (&'a mut u32, &'a mut u32),
+    pub(super) karma: &'a mut i32,
     pub(super) id: Id,
     pub(super) verbosity: Level,
 }
@@ -40,6 +42,23 @@ impl Sink for Desk<'_> {
             .collect();
         for line in lines {
             self.line(line);
+        }
+    }
+
+    fn send_secret(&mut self, reply: &Reply) {
+        reply.write(self.out);
+        if self.verbosity >= Level::Info {
+            self.line(format!("{} (not shown)", reply.code));
+        }
+    }
+
+    fn login_failed(&mut self, user: &str) {
+        *self.login_failures.0 += 1;
+        *self.login_failures.1 += 1;
+        *self.karma -= 1;
+        if self.verbosity >= Level::Notice {
+            let text = format!("login failed for {}, karma -1", foreign(user.as_bytes()));
+            self.log.push(Event::Line(Line::core(Level::Notice, self.id, text)));
         }
     }
 

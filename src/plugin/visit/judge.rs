@@ -43,8 +43,8 @@ impl Visit {
             return judged;
         }
         let decided = match self.session.call() {
-            // For most calls silence is consent; RCPT and the queue need somebody's word.
-            Some(Call::Rcpt(_) | Call::Message) => Verdict::Declined,
+            // For most calls silence is consent; a login, RCPT and the queue need somebody's word.
+            Some(Call::Auth(_) | Call::Rcpt(_) | Call::Message) => Verdict::Declined,
             _ => Verdict::OK,
         };
         Judged::Decided(decided)
@@ -151,6 +151,7 @@ fn hooks_of(call: &Call) -> &'static [Hook] {
     match call {
         Call::Connect => &[Hook::Connect, Hook::Greet],
         Call::Helo(_) => &[Hook::Helo],
+        Call::Auth(_) => &[Hook::Auth],
         Call::Address(..) => &[Hook::Address],
         Call::Mail(_) => &[Hook::Mail],
         Call::Rcpt(_) => &[Hook::Rcpt],

@@ -73,9 +73,10 @@ impl Visit {
     fn add_trace(&mut self, now: Moment) -> Result<(), Verdict> {
         let me = &self.site.config.rules.me;
         let hello = self.session.hello();
-        let mut results = vec!["auth=none".to_string()];
+        let mut results = vec![self.auth_result()];
         results.extend(self.mail_facts.auth_results.iter().cloned());
         let version = format!("mailreeve-{VERSION}");
+        let tls = self.facts.tls.as_deref().map(|tls| format!("{} {}", tls.version, tls.cipher));
         let trace = received::Trace {
             remote_info: self.peer.shown_name(),
             helo: hello.map(|hello| &*hello.name),
@@ -83,8 +84,8 @@ impl Visit {
             me,
             version: &version,
             esmtp: hello.is_some_and(|hello| hello.esmtp),
-            tls: None,
-            auth_user: None,
+            tls: tls.as_deref(),
+            auth_user: self.facts.user.as_deref(),
             utf8: self.session.transaction().is_some_and(|transaction| transaction.mail.utf8),
             unix: now.unix_seconds(),
             offset: now.utc_offset,
@@ -98,6 +99,18 @@ impl Visit {
         };
         let applied = mail.current.apply(mail.contents.octets(), &edits);
         applied.map_err(|_| verdict_of(&reply::HEADERS_TOO_LARGE))
+    }
+
+    /// How the client logged in, for Authentication-Results (RFC 8601 section 2.7.4).
+    fn auth_result(&self) -> String {
+        match (&self.facts.user, self.facts.mechanism) {
+            (Some(user), Some(mechanism)) => {
+                let mechanism = mechanism.to_ascii_lowercase();
+                format!("auth=pass ({mechanism}) smtp.auth={}", authres::quote(user))
+            }
+            _ if self.login_failures > 0 => "auth=fail () smtp.auth=".to_string(),
+            _ => "auth=none".to_string(),
+        }
     }
 
     /// A message that a plugin threw away, or that nobody is left to get, is accepted here.

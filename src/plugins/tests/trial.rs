@@ -76,7 +76,12 @@ impl Trial {
                     }
                 }
                 Want::Turn => {}
-                Want::Input | Want::Written | Want::Pause(_) | Want::Home | Want::Close => break,
+                Want::Input
+                | Want::StartTls
+                | Want::Written
+                | Want::Pause(_)
+                | Want::Home
+                | Want::Close => break,
             }
         }
         self.log.extend(self.visit.take_log().into_iter().filter_map(|event| match event {

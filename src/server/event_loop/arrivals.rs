@@ -6,6 +6,7 @@
 
 use super::EventLoop;
 use crate::config::nets::{canonical, site as site_of};
+use crate::config::types::{Listen, Role};
 use crate::limits;
 use crate::plugin::log::{Event, Id, Level, Line};
 use crate::plugin::visit::Visit;
@@ -44,7 +45,10 @@ impl EventLoop {
                     break;
                 };
                 match socket.accept() {
-                    Ok((stream, address)) => self.arrived(stream, address),
+                    Ok((stream, address)) => {
+                        let listen = listener.listen.clone();
+                        self.arrived(stream, address, &listen);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.ready = false;
                     }
@@ -70,7 +74,7 @@ impl EventLoop {
         self.spare_fd = spare_fd();
     }
 
-    fn arrived(&mut self, mut stream: TcpStream, address: SocketAddr) {
+    fn arrived(&mut self, mut stream: TcpStream, address: SocketAddr, listen: &Listen) {
         // Without it only latency suffers.
         let _ = stream.set_nodelay(true);
         let ip = canonical(address.ip());
@@ -101,14 +105,17 @@ impl EventLoop {
         let used = self.slots.len();
         visit.line(Level::Info, format!("Accepted connection {used}/{most} from {ip} / Unknown"));
         visit.line(Level::Notice, format!("Connection from Unknown [{ip}]"));
+        self.offer(&mut visit, listen.role);
         let mut out = Vec::new();
         if !visit.accept(&arrival, &self.around(), &mut out) {
             visit.leave(&self.around());
             self.post_log(&mut visit);
+            // A client that waits for TLS could not read it.
+            let out = if listen.role.smtps { Vec::new() } else { out };
             return tell_octets(&mut stream, &out);
         }
         self.post_log(&mut visit);
-        self.admit(stream, ip, visit);
+        self.admit(stream, listen.role, visit);
     }
 
     fn arrival(&mut self, ip: IpAddr, list: &str) -> Arrival {
@@ -122,12 +129,15 @@ impl EventLoop {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, ip: IpAddr, visit: Box<Visit>) {
+    fn admit(&mut self, stream: TcpStream, role: Role, visit: Box<Visit>) {
         let now = self.now.mono;
+        let ip = visit.peer().ip;
         let site_ip = site_of(ip);
         let make = |id: SlotId| Slot {
             id,
             stream,
+            tls: None,
+            role,
             site_ip,
             visit: Some(visit),
             pending: Vec::new(),
@@ -142,6 +152,7 @@ impl EventLoop {
             connected: now,
             text: None,
             quiet: Vec::new(),
+            said_end: false,
             lingered: 0,
             text_in_memory: 0,
             answers_in_memory: 0,
@@ -159,6 +170,10 @@ impl EventLoop {
         }
         self.ask_name(&mut slot, ip);
         slot.deadline = now + Duration::from_secs(1);
+        if slot.role.smtps {
+            let end = self.start_tls(&mut slot);
+            return self.end_turn(slot, &end);
+        }
         self.turn(slot);
     }
 

@@ -50,6 +50,9 @@ impl EventLoop {
     }
 
     fn say_goodbye(&mut self, mut slot: Box<Slot>) {
+        if slot.waiting == Waiting::Handshake {
+            return self.close(slot);
+        }
         let idle = slot.visit.as_ref().is_some_and(|visit| visit.is_idle());
         if idle && !matches!(slot.waiting, Waiting::Closing | Waiting::Linger) {
             if let Some(visit) = &mut slot.visit {
@@ -92,12 +95,14 @@ impl EventLoop {
         let text = format!(
             "state: {} connections of {}, {} addresses; waiting jobs: workers {workers}, \
              scanners {scanners}, writers {writers}; message text in memory: {} octets; {} \
-             connections since the start",
+             connections since the start; TLS handshakes: {} done, {} failed",
             self.slots.len(),
             self.most_connections(),
             self.by_ip.len(),
             self.text_in_memory,
             self.counter,
+            self.handshakes.done,
+            self.handshakes.failed,
         );
         self.say(Level::Alert, text);
     }

@@ -9,13 +9,14 @@ use crate::plugin::Question;
 use crate::plugin::question::{Answer, Lane};
 use crate::plugin::visit::{Visit, Want};
 use crate::server::clock;
+use crate::server::slots::Taken;
+use crate::server::tls::Failure;
 use crate::smtp::reply;
-use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::Arc;
 
 /// How a turn ended.
-enum End {
+pub(super) enum End {
     /// Put the slot back; its deadline is set.
     Keep,
     /// The same, and it wants another turn.
@@ -31,7 +32,7 @@ impl EventLoop {
         if slot.gone && slot.visit.is_some() {
             return self.close(slot);
         }
-        if !slot.out.is_empty() {
+        if slot.has_output() {
             slot.flush();
         }
         let end = match slot.waiting {
@@ -40,12 +41,13 @@ impl EventLoop {
             Waiting::Linger => self.linger(&mut slot),
             Waiting::Pause | Waiting::Written => End::Keep,
             Waiting::Answers => self.listen(&mut slot),
+            Waiting::Handshake => self.handshake(&mut slot),
             Waiting::Turn | Waiting::Input => self.go_on(&mut slot),
         };
         self.end_turn(slot, &end);
     }
 
-    fn end_turn(&mut self, mut slot: Box<Slot>, end: &End) {
+    pub(super) fn end_turn(&mut self, mut slot: Box<Slot>, end: &End) {
         if matches!(end, End::Close) || (slot.gone && slot.visit.is_some()) {
             return self.close(slot);
         }
@@ -68,6 +70,9 @@ impl EventLoop {
                 slot.deadline = self.now.mono + limits::SESSION_TIME_MAX;
                 End::Keep
             }
+            Waiting::Handshake => {
+                self.handshake_failed(&mut slot, &Failure::new("the client took too long"))
+            }
             Waiting::Linger => End::Close,
             Waiting::Closing => End::Close,
             Waiting::Answers => self.answers_due(&mut slot),
@@ -82,6 +87,11 @@ impl EventLoop {
         self.end_turn(slot, &end);
     }
 
+    /// Patience begins anew.
+    pub(super) fn note_patience(&mut self, slot: &mut Slot) {
+        slot.deadline = self.now.mono + self.site.config.command_timeout;
+    }
+
     fn timed_out(&mut self, slot: &mut Slot) -> End {
         let Some(visit) = &mut slot.visit else { return End::Close };
         let idle_limit = visit.site().config.data_timeout;
@@ -94,12 +104,13 @@ impl EventLoop {
     }
 
     /// Goes on with the visit until it has to wait.
-    fn go_on(&mut self, slot: &mut Slot) -> End {
+    pub(super) fn go_on(&mut self, slot: &mut Slot) -> End {
         let Some(mut visit) = slot.visit.take() else { return End::Keep };
         let mut buffer = std::mem::take(&mut self.buffer);
         let end = self.pump(slot, &mut visit, &mut buffer);
         self.buffer = buffer;
         self.post_log(&mut visit);
+        self.note_logins(&mut visit);
         let (held, before) = (visit.text_in_memory(), slot.text_in_memory);
         self.text_in_memory = (self.text_in_memory + held).saturating_sub(before);
         slot.text_in_memory = held;
@@ -111,6 +122,10 @@ impl EventLoop {
                 slot.visit = Some(visit);
                 slot.flush();
                 if matches!(end, End::Close) { self.finish_closing(slot) } else { end }
+            }
+            Next::StartTls => {
+                slot.visit = Some(visit);
+                self.start_tls(slot)
             }
             Next::Leave(lane) => {
                 // Replies so far go out before the client has to wait for a thread.
@@ -186,6 +201,7 @@ impl EventLoop {
                     return Next::Stay(End::Keep);
                 }
                 Want::Move(lane) => return Next::Leave(lane),
+                Want::StartTls => return Next::StartTls,
                 Want::Close | Want::Home => return Next::Stay(End::Close),
             }
         }
@@ -208,7 +224,7 @@ impl EventLoop {
         }
         // What could not be taken would have to be kept beside the full blocks.
         let most = visit.appetite().clamp(4_096, buffer.len());
-        match self.read(slot, buffer.get_mut(..most).unwrap_or_default()) {
+        match slot.read(buffer.get_mut(..most).unwrap_or_default()) {
             Taken::Octets(count) => {
                 if let Some((_, octets)) = &mut slot.text {
                     *octets += count as u64;
@@ -217,6 +233,10 @@ impl EventLoop {
             }
             Taken::Nothing => Err(self.wait_for(slot, Waiting::Input)),
             Taken::End => Err(Next::Stay(End::Close)),
+            Taken::Broken(_) => {
+                slot.gone = true;
+                Err(Next::Stay(End::Close))
+            }
         }
     }
 
@@ -252,29 +272,6 @@ impl EventLoop {
         }
     }
 
-    fn read(&mut self, slot: &mut Slot, buffer: &mut [u8]) -> Taken {
-        loop {
-            match slot.stream.read(buffer) {
-                Ok(0) => return Taken::End,
-                Ok(count) => {
-                    // A short read has emptied the socket: the next octet makes a new edge. An end
-                    // that epoll has told already makes none.
-                    slot.readable = count == buffer.len() || slot.read_closed;
-                    return Taken::Octets(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    slot.readable = false;
-                    return Taken::Nothing;
-                }
-                Err(_) => {
-                    slot.gone = true;
-                    return Taken::End;
-                }
-            }
-        }
-    }
-
     /// Sends the visit's questions. True if some were answered at once.
     fn ask(&mut self, slot: &mut Slot, visit: &mut Visit) -> bool {
         let mut answered = false;
@@ -307,21 +304,13 @@ impl EventLoop {
         if !slot.readable || !visit.listens_for_early_talk() {
             return false;
         }
-        let mut octet = [0_u8];
-        match slot.stream.peek(&mut octet) {
-            Ok(count) if count > 0 => {
+        match slot.has_talked() {
+            Taken::Octets(_) => {
                 slot.quiet.clear();
                 visit.talked()
             }
-            Ok(_) => {
-                slot.gone = true;
-                false
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                slot.readable = false;
-                false
-            }
-            Err(_) => {
+            Taken::Nothing => false,
+            Taken::End | Taken::Broken(_) => {
                 slot.gone = true;
                 false
             }
@@ -375,7 +364,13 @@ impl EventLoop {
         if slot.gone {
             return End::Close;
         }
-        if !slot.out.is_empty() {
+        if !slot.has_output() && !std::mem::replace(&mut slot.said_end, true) {
+            if let Some(tls) = &mut slot.tls {
+                tls.close();
+            }
+            slot.flush();
+        }
+        if slot.has_output() {
             // Who does not read its replies must not hold up a restart either.
             let patience = match self.stopping {
                 None => self.site.config.command_timeout.min(limits::STRESS_TIMEOUT),
@@ -399,7 +394,7 @@ impl EventLoop {
         slot.pending = Vec::new();
         let mut buffer = std::mem::take(&mut self.buffer);
         let end = loop {
-            match self.read(slot, &mut buffer) {
+            match slot.read_plain(&mut buffer) {
                 Taken::Octets(count) => {
                     slot.lingered += count;
                     if slot.lingered > limits::LINGER_OCTETS_MAX {
@@ -408,7 +403,7 @@ impl EventLoop {
                     slot.readable = true;
                 }
                 Taken::Nothing => break End::Keep,
-                Taken::End => break End::Close,
+                Taken::End | Taken::Broken(_) => break End::Close,
             }
         };
         self.buffer = buffer;
@@ -419,12 +414,7 @@ impl EventLoop {
 enum Next {
     Stay(End),
     Leave(Lane),
-}
-
-enum Taken {
-    Octets(usize),
-    Nothing,
-    End,
+    StartTls,
 }
 
 /// Drops what was used; an emptied buffer gives its memory back.

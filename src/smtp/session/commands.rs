@@ -3,7 +3,7 @@
 //! `obey` checks whether a command is legal where it stands and either replies at once or asks;
 //! `resume` proceeds with the verdict. Order, limits and the reply codes of each moment are here.
 
-use super::{Call, Env, Hello, MailFrom, PathOf, Session, Sink, State, Transaction};
+use super::{Call, Env, Hello, MailFrom, PathOf, Session, Sink, State, Tls, Transaction, security};
 use crate::limits;
 use crate::smtp::address::{self, Address, AddressError};
 use crate::smtp::command::{self, Command};
@@ -39,6 +39,8 @@ impl Session {
             Command::Vrfy(what) => self.ask(Call::Vrfy(readable(what))),
             Command::Help(what) => self.ask(Call::Help(readable(what))),
             Command::Quit => self.ask(Call::Quit),
+            Command::StartTls => self.check_starttls(env, sink),
+            Command::Auth(argument) => self.check_auth(argument, env, sink),
             Command::Expn => self.fail(&reply::EXPN_REFUSED, env, sink),
             Command::Http => self.bye(&reply::NOT_HTTP, sink),
             Command::BadBdat => self.bye(&reply::BDAT_SYNTAX, sink),
@@ -56,6 +58,7 @@ impl Session {
         match call {
             Call::Connect => self.greet(verdict, env, sink),
             Call::Helo(hello) => self.helo_judged(hello, verdict, env, sink),
+            Call::Auth(credentials) => self.auth_judged(&credentials, verdict, env, sink),
             Call::Address(PathOf::Mail, raw) => self.mail_path(&raw, verdict, env, sink),
             Call::Address(PathOf::Rcpt, raw) => self.rcpt_path(&raw, verdict, env, sink),
             Call::Mail(mail) => self.mail_judged(mail, verdict, env, sink),
@@ -135,7 +138,7 @@ impl Session {
         self.end_transaction(sink);
         let mut text = format!("{} Hi {}", env.rules.me, env.who);
         if hello.esmtp {
-            for keyword in keywords(env) {
+            for keyword in keywords(env, self.user.is_some()) {
                 text.push('\n');
                 text.push_str(&keyword);
             }
@@ -149,6 +152,9 @@ impl Session {
     fn check_mail(&mut self, rest: &[u8], env: &Env<'_>, sink: &mut dyn Sink) {
         if self.hello.is_none() {
             return self.fail(&reply::HELLO_FIRST, env, sink);
+        }
+        if env.auth.required && self.user.is_none() {
+            return self.fail(&reply::AUTH_REQUIRED, env, sink);
         }
         if self.transaction.is_some() {
             return self.fail(&reply::NESTED_MAIL, env, sink);
@@ -268,7 +274,7 @@ impl Session {
 }
 
 /// What EHLO announces, in a fixed order.
-fn keywords(env: &Env<'_>) -> Vec<String> {
+fn keywords(env: &Env<'_>, logged_in: bool) -> Vec<String> {
     let mut keywords = vec!["PIPELINING".to_string(), "8BITMIME".to_string()];
     keywords.push(match env.rules.databytes {
         0 => "SIZE".to_string(),
@@ -280,6 +286,14 @@ fn keywords(env: &Env<'_>) -> Vec<String> {
         keywords.push("SMTPUTF8".to_string());
     }
     keywords.push(format!("LIMITS RCPTMAX={}", env.rules.recipients_max));
+    if env.tls == Tls::Offered {
+        keywords.push("STARTTLS".to_string());
+    }
+    let mechanisms = security::offered(env);
+    if !mechanisms.is_empty() && !logged_in {
+        let names: Vec<&str> = mechanisms.iter().map(|mechanism| mechanism.name()).collect();
+        keywords.push(format!("AUTH {}", names.join(" ")));
+    }
     keywords
 }
 
@@ -319,6 +333,10 @@ fn parse_mail(raw: &[u8], env: &Env<'_>) -> Result<MailFrom, &'static Reply> {
                 mail.utf8 = true;
                 4
             }
+            (b"AUTH", Some(value)) if !env.auth.mechanisms.is_empty() => {
+                // Whoever is named there, we believe only who has logged in (RFC 4954 section 5).
+                security::is_xtext(value).then_some(8).ok_or(&reply::PARAMETER_SYNTAX)?
+            }
             (b"SIZE", None) | (b"BODY", _) => return Err(&reply::PARAMETER_SYNTAX),
             (b"SMTPUTF8", Some(_)) if env.rules.smtputf8 => return Err(&reply::PARAMETER_SYNTAX),
             _ => return Err(&reply::PARAMETER_UNKNOWN),
@@ -355,7 +373,7 @@ fn path_fault(error: AddressError, syntax: &'static Reply) -> &'static Reply {
 }
 
 /// Foreign octets as text: what is not printable ASCII becomes `?`.
-fn readable(octets: &[u8]) -> Box<str> {
+pub(super) fn readable(octets: &[u8]) -> Box<str> {
     let printable =
         |octet: &u8| if matches!(octet, b' '..=b'~') { char::from(*octet) } else { '?' };
     octets.iter().map(printable).collect::<String>().into()

@@ -1,6 +1,7 @@
 //! A driver for the machine in tests and fuzzing: it answers hooks by rule and records everything.
 
-use super::{Call, Env, Need, Rules, Session, Sink};
+use super::{Auth, Call, Env, Need, Rules, Session, Sink, Tls};
+use crate::smtp::auth::Mechanism;
 use crate::smtp::reply::Reply;
 use crate::smtp::verdict::Verdict;
 
@@ -61,7 +62,15 @@ pub(crate) fn play(
     judge: &mut dyn FnMut(&Call) -> Verdict,
 ) -> Record {
     let rules = rules();
-    let env = Env { rules: &rules, who: "Unknown [192.0.2.1]", id: "7", trusted: false, normalize };
+    let env = Env {
+        rules: &rules,
+        who: "Unknown [192.0.2.1]",
+        id: "7",
+        trusted: false,
+        normalize,
+        tls: Tls::Offered,
+        auth: Auth { mechanisms: &Mechanism::ALL, needs_tls: false, attempts: 3, ..Auth::NONE },
+    };
     let mut session = Session::new();
     let mut record = Record::default();
     for piece in input.chunks(cut.max(1)) {
@@ -82,6 +91,7 @@ pub(crate) fn play(
                 }
                 Need::Hold => session.held(),
                 Need::Pause(_) => session.unpause(),
+                Need::StartTls => session.tls_started(),
                 Need::Input if rest.is_empty() => break,
                 Need::Input => {
                     let used = session.feed(&env, rest, &mut record);
@@ -90,7 +100,8 @@ pub(crate) fn play(
             }
         }
     }
-    while session.need() == Need::Hook {
+    while matches!(session.need(), Need::Hook | Need::StartTls) {
+        session.tls_started();
         let Some(call) = session.call() else { break };
         let verdict = judge(call);
         if matches!(call, Call::Message) {

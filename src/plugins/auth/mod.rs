@@ -1,0 +1,3 @@
+//! Plugins that know who may log in.
+
+pub mod authdeny;
