@@ -26,7 +26,8 @@
 //! S: <closed>                    the connection is closed by the server
 //! C: EHLO client.example         sent with CR LF
 //! C\ raw \r \n \t \0 \xHH \\     sent as it is, no line end added; `C\*1000 text`: 1000 times
-//! C! tls                         a TLS handshake; what follows is said under it
+//! C! tls                         a TLS handshake; what follows is said under it. `C! tls NAME`: with
+//!                                a certificate of NAME that our CA has signed
 //! C! close                       the client closes; `C! reset` = RST; `C! shutdown` = half close
 //! + 2s                           time passes, virtual in the pure form; ms, s, m, h
 //! L: (connect) earlytalker: fail some log line contains this; `L!`: none does

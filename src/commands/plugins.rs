@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_is_not_built_has_its_own_part() {
-        let gone = Entry { name: "help", aliases: &[], kind: Kind::Gone("the core answers HELP") };
+        let kind = Kind::Gone("the core answers HELP");
+        let gone = Entry { name: "help", aliases: &[], kind, reputation: false };
         let text = table(&[gone]);
         let (_, part) = text.split_once("Not built").expect("the part");
         assert!(part.contains("\nhelp  the core answers HELP\n"), "{text}");

@@ -12,12 +12,14 @@ pub mod patterns;
 pub mod peers;
 pub mod resolvers;
 pub mod routes;
+pub mod senders;
 pub mod tls;
 pub mod types;
 
 use crate::config::files::{Files, Problem, Severity};
 use crate::limits;
 use crate::smtp::session::Rules;
+pub use senders::Senders;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +74,8 @@ pub struct Config {
     pub normalize: Option<bool>,
     /// Certificates, and how TLS is offered.
     pub tls: Tls,
+    /// In whose name a user may send.
+    pub senders: Senders,
     /// Addresses that may relay.
     pub relay: RelayNets,
     /// Name servers that are asked, at least one.
@@ -121,6 +125,7 @@ impl Config {
             loglevel: loglevel(files, problems),
             normalize: normalize(files, problems),
             tls: Tls::load(files, earlier.map(|config| &config.tls), problems),
+            senders: Senders::load(files, problems),
             relay: RelayNets::load(files, problems),
             resolvers: resolvers::load(files, problems),
             hosts: files.system("/etc/hosts"),

@@ -250,7 +250,12 @@ impl Reader<'_> {
 }
 
 /// A setting that is yes or no, in the ways that admins write it.
-fn switch(files: &Files, name: &str, default: bool, problems: &mut Vec<Problem>) -> bool {
+pub(super) fn switch(
+    files: &Files,
+    name: &str,
+    default: bool,
+    problems: &mut Vec<Problem>,
+) -> bool {
     let Some(line) = files.scalar(name, problems) else { return default };
     match line.text.as_str() {
         "1" | "yes" | "on" | "enabled" => true,

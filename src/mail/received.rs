@@ -29,6 +29,8 @@ pub struct Trace<'a> {
     pub esmtp: bool,
     /// Protocol and cipher, such as `TLS1.3 TLS_AES_256_GCM_SHA384`, when the session is encrypted.
     pub tls: Option<&'a str>,
+    /// The name in the client's certificate, where a CA of ours has signed it.
+    pub client: Option<&'a str>,
     /// Who has authenticated; only that somebody has is shown.
     pub auth_user: Option<&'a str>,
     /// Whether the transaction uses SMTPUTF8 (RFC 6531 4.3).
@@ -56,7 +58,7 @@ pub fn received(trace: &Trace<'_>) -> String {
         word(trace.me, "localhost"),
         word(trace.version, "0"),
         protocol(trace),
-        cipher(trace.tls),
+        cipher(trace.tls, trace.client),
     );
     let date = date::format(trace.unix, trace.offset);
     let fold = if by.len() + 1 + date.len() > LINE_MAX { "\r\n " } else { " " };
@@ -76,8 +78,10 @@ fn protocol(trace: &Trace<'_>) -> String {
     format!("{base}{secure}{authenticated}")
 }
 
-fn cipher(tls: Option<&str>) -> String {
-    tls.map(|tls| format!("({} encrypted)", harmless(tls, CIPHER_MAX, true))).unwrap_or_default()
+fn cipher(tls: Option<&str>, client: Option<&str>) -> String {
+    let Some(tls) = tls else { return String::new() };
+    let client = client.map(|name| format!(" for {}", harmless(name, DOMAIN_MAX, false)));
+    format!("({} encrypted{})", harmless(tls, CIPHER_MAX, true), client.unwrap_or_default())
 }
 
 /// Foreign text as one word.
@@ -108,6 +112,7 @@ mod tests {
         version: "0.96",
         esmtp: true,
         tls: None,
+        client: None,
         auth_user: None,
         utf8: false,
         unix: 1_795_325_243,

@@ -37,6 +37,8 @@ pub struct Loaded {
     pub speculate: bool,
     /// `inline no`: it runs on a worker, not in the event loop.
     pub inline: bool,
+    /// It judges what is known of a client's address or name.
+    pub reputation: bool,
 }
 
 /// The `loglevel` argument.
@@ -64,6 +66,7 @@ impl Loaded {
             loglevel: LogShift::Keep,
             speculate: true,
             inline: true,
+            reputation: false,
         }
     }
 
@@ -93,6 +96,13 @@ impl Chain {
             .filter(|hook| plugins.iter().any(|loaded| loaded.plugin.hooks().has(*hook)))
             .fold(HookSet::default(), HookSet::with);
         Chain { name: name.into(), plugins, hooks }
+    }
+
+    /// The list for a listener where only users send (RFC 6409): the same without the plugins that judge
+    /// what is known of a client's address, which is that of somebody's phone.
+    pub fn for_users(&self) -> Arc<Chain> {
+        let plugins = self.plugins.iter().filter(|loaded| !loaded.reputation).cloned();
+        Arc::new(Chain::new(&self.name, plugins.collect()))
     }
 
     /// Some plugin implements this hook.

@@ -313,7 +313,7 @@ impl Visit {
         }
         let same = site.list(&self.chain.name).or_else(|| site.chain_for(self.peer.ip));
         if let Some(chain) = same {
-            self.chain = Arc::clone(chain);
+            self.chain = self.served_by(chain);
             self.site = Arc::clone(site);
         }
     }

@@ -208,6 +208,7 @@ impl Loading<'_> {
             loglevel,
             speculate,
             inline,
+            reputation: entry.reputation,
         };
         Part { loaded, read }
     }

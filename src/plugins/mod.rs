@@ -77,18 +77,26 @@ pub struct Entry {
     pub aliases: &'static [&'static str],
     /// What it is.
     pub kind: Kind,
+    /// It judges what is known of a client's address or name: users on a listener for submission are
+    /// spared it.
+    pub reputation: bool,
 }
 
 const fn plugin(name: &'static str, aliases: &'static [&'static str], load: Loader) -> Entry {
-    Entry { name, aliases, kind: Kind::Plugin(load) }
+    Entry { name, aliases, kind: Kind::Plugin(load), reputation: false }
+}
+
+/// A plugin that judges what is known of the client's address or name.
+const fn reputation(name: &'static str, aliases: &'static [&'static str], load: Loader) -> Entry {
+    Entry { name, aliases, kind: Kind::Plugin(load), reputation: true }
 }
 
 const fn logger(name: &'static str, load: fn(&[&str]) -> Result<Output, String>) -> Entry {
-    Entry { name, aliases: &[], kind: Kind::Logger(load) }
+    Entry { name, aliases: &[], kind: Kind::Logger(load), reputation: false }
 }
 
 const fn gone(name: &'static str, why: &'static str) -> Entry {
-    Entry { name, aliases: &[], kind: Kind::Gone(why) }
+    Entry { name, aliases: &[], kind: Kind::Gone(why), reputation: false }
 }
 
 /// All names, in alphabetical order.
@@ -123,27 +131,27 @@ pub static REGISTRY: &[Entry] = &[
     plugin("connection_time", &[], connection_time::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
-    plugin("dns_whitelist_soft", &["async/dns_whitelist_soft"], dns_whitelist_soft::load),
-    plugin("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
+    reputation("dns_whitelist_soft", &["async/dns_whitelist_soft"], dns_whitelist_soft::load),
+    reputation("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
     plugin("dont_require_anglebrackets", &[], dont_require_anglebrackets::load),
-    plugin(
+    reputation(
         "earlytalker",
         &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],
         earlytalker::load,
     ),
-    plugin("fcrdns", &["check_fcrdns"], fcrdns::load),
-    plugin("greylisting", &["denysoft_greylist"], greylisting::load),
+    reputation("fcrdns", &["check_fcrdns"], fcrdns::load),
+    reputation("greylisting", &["denysoft_greylist"], greylisting::load),
     plugin("headers", &["check_basicheaders"], headers::load),
-    plugin("helo", &["check_spamhelo"], helo::load),
+    reputation("helo", &["check_spamhelo"], helo::load),
     gone("help", "HELP is answered by the daemon itself, in a few lines"),
     plugin("hosts_allow", &[], hosts_allow::load),
     gone(
         "http_config",
         "settings are read from the config folder only; fetch them into it by a timer",
     ),
-    plugin("ident/p0f", &["p0f"], ident::p0f::load),
-    plugin("karma", &[], karma::load),
+    reputation("ident/p0f", &["p0f"], ident::p0f::load),
+    reputation("karma", &[], karma::load),
     plugin("loadcheck", &[], loadcheck::load),
     logger("logging/adaptive", logging::adaptive::load),
     gone("logging/apache", "there is no Apache to log for; use logging/file or logging/syslog"),
@@ -167,7 +175,7 @@ pub static REGISTRY: &[Entry] = &[
         "parse_addr_withhelo",
         "addresses and parameters are parsed by the daemon itself, by RFC 5321",
     ),
-    Entry { name: "peers", aliases: &[], kind: Kind::Peers },
+    Entry { name: "peers", aliases: &[], kind: Kind::Peers, reputation: false },
     plugin("queue/discard", &[], queue::discard::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
     plugin("quit_fortune", &[], quit_fortune::load),
@@ -185,9 +193,9 @@ pub static REGISTRY: &[Entry] = &[
         ],
         resolvable_fromhost::load,
     ),
-    plugin("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
+    reputation("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
-    Entry { name: "tls", aliases: &[], kind: Kind::Tls },
+    Entry { name: "tls", aliases: &[], kind: Kind::Tls, reputation: false },
     gone("tls_cert", "it made weak certificates; `mailreeve tls selfsigned NAME` makes a good one"),
     gone("user_config", "no plugin of qpsmtpd ever asked it, so nothing is lost with it"),
     gone("virus/aveclient", "this scanner is no longer sold; scan with ClamAV"),

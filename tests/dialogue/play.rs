@@ -16,7 +16,7 @@ pub(crate) trait Wire {
     fn send(&mut self, octets: &[u8]);
     fn end(&mut self, end: End);
     /// The client's end of a TLS handshake, and why it failed.
-    fn tls(&mut self) -> Result<(), String>;
+    fn tls(&mut self, certificate: Option<&str>) -> Result<(), String>;
     /// The next line of the server, waited for.
     fn line(&mut self) -> Said;
     /// Something of the server is there already.
@@ -136,9 +136,9 @@ fn one_step(
             transcript.push(format!("+ {duration:?}"));
             wire.wait(*duration);
         }
-        What::Tls => {
+        What::Tls(certificate) => {
             transcript.push("C! tls".to_string());
-            wire.tls()?;
+            wire.tls(certificate.as_deref())?;
         }
         What::End(end) => {
             transcript.push(format!("C! {end:?}"));

@@ -17,7 +17,7 @@ use mailreeve::plugin::log::{Event, Id, Level, Line};
 use mailreeve::plugin::question::{Answer, Ask, Lane, Place, Question};
 use mailreeve::plugin::site::Site;
 use mailreeve::plugin::visit::{Offer, Surroundings, Visit, Want};
-use mailreeve::plugin::{Arrival, Moment, Peer, Secure};
+use mailreeve::plugin::{Arrival, ClientCertificate, Moment, Peer, Secure};
 use mailreeve::plugins::load::{Strictness, load};
 use mailreeve::smtp::reply;
 use std::cell::Cell;
@@ -415,14 +415,18 @@ impl Wire for Visitor {
         }
     }
 
-    fn tls(&mut self) -> Result<(), String> {
+    fn tls(&mut self, certificate: Option<&str>) -> Result<(), String> {
         if self.parked != Parked::Handshake {
             return Err(format!("no handshake is waited for: {:?}", self.parked));
         }
         self.visit.tls_started(Secure {
             version: "TLS1.3",
             cipher: "TLS_AES_256_GCM_SHA384".into(),
-            client: None,
+            client: certificate.map(|name| ClientCertificate {
+                name: name.into(),
+                fingerprint: "0a".repeat(32).into(),
+                trusted: true,
+            }),
         });
         self.parked = Parked::Ready;
         self.settle();

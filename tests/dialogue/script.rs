@@ -55,8 +55,8 @@ pub(crate) enum What {
     /// The server has closed.
     Closed,
     Wait(Duration),
-    /// A TLS handshake.
-    Tls,
+    /// A TLS handshake, in which the client shows a certificate of this name, or none.
+    Tls(Option<String>),
     /// The client ends.
     End(End),
     /// Some log line contains it, or none does.
@@ -193,7 +193,9 @@ impl Script {
             What::Log(_, text) => text.starts_with("store: "),
             _ => false,
         };
+        let certified = |step: &Step| matches!(step.what, What::Tls(Some(_)));
         match self {
+            _ if self.steps.iter().any(certified) => Some("a client's certificate"),
             _ if self.steps.iter().any(recorded) => Some("what was recorded"),
             _ if self.pure.is_some() => Some("marked pure"),
             _ if !self.zone.is_empty() => Some("answers from DNS"),
@@ -215,7 +217,10 @@ fn step(line: &str) -> Result<What, String> {
         "C:" => Ok(What::Send([text.as_bytes(), b"\r\n"].concat())),
         "C\\" => repeated(rest),
         "C!" => match text.trim() {
-            "tls" => Ok(What::Tls),
+            "tls" => Ok(What::Tls(None)),
+            text if text.starts_with("tls ") => {
+                Ok(What::Tls(text.strip_prefix("tls ").map(str::to_string)))
+            }
             "close" => Ok(What::End(End::Close)),
             "reset" => Ok(What::End(End::Reset)),
             "shutdown" => Ok(What::End(End::Shutdown)),
@@ -339,6 +344,8 @@ mod tests {
         check_step("+ 2s", What::Wait(Duration::from_secs(2)));
         check_step("+ 500ms", What::Wait(Duration::from_millis(500)));
         check_step("C! reset", What::End(End::Reset));
+        check_step("C! tls", What::Tls(None));
+        check_step("C! tls a.example", What::Tls(Some(text("a.example"))));
         check_step("L! x", What::Log(false, text("x")));
         check_step("M: Subject: x", What::Mail(true, text("Subject: x")));
         check_step("M: <0>", What::MailCount(0));

@@ -224,7 +224,7 @@ impl Wire for Client {
         self.input.clear();
     }
 
-    fn tls(&mut self) -> Result<(), String> {
+    fn tls(&mut self, _certificate: Option<&str>) -> Result<(), String> {
         let stream = self.stream.take().ok_or("the client has closed")?;
         let stream = config().and_then(|config| stream.into_tls(config));
         let stream = stream.map_err(|error| error.to_string())?;

@@ -70,6 +70,12 @@ impl Visit {
         {
             return Judged::Decided(verdict);
         }
+        if self.invocation.is_none()
+            && hook == Hook::Mail
+            && let Some(verdict) = self.sender_of_another()
+        {
+            return Judged::Decided(verdict);
+        }
         if self.invocation.is_none() && !self.chain.has(hook) {
             return Judged::Decided(Verdict::Declined);
         }

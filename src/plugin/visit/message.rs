@@ -8,7 +8,7 @@ use crate::config::VERSION;
 use crate::limits::RECEIVED_MAX;
 use crate::mail::edit::{Current, Edit};
 use crate::mail::headers::HeaderError;
-use crate::mail::{authres, received};
+use crate::mail::{authres, date, received};
 use crate::plugin::Queued;
 use crate::plugin::chain::{Chain, Observed, observe};
 use crate::plugin::content::Contents;
@@ -30,7 +30,7 @@ impl Visit {
     /// What the core does before each of the message's hooks; a verdict ends it there.
     pub(super) fn before_message_hook(&mut self, hook: Hook, now: Moment) -> Option<Verdict> {
         match hook {
-            Hook::Headers => self.open_message().err(),
+            Hook::Headers => self.open_message(now).err(),
             Hook::Message => self.add_trace(now).err(),
             Hook::Queue => self.discarded(now),
             _ => None,
@@ -38,7 +38,7 @@ impl Visit {
     }
 
     /// Indexes the header, checks the bounds, removes forged results.
-    fn open_message(&mut self) -> Result<(), Verdict> {
+    fn open_message(&mut self, now: Moment) -> Result<(), Verdict> {
         let Some(intake) = self.intake.take() else {
             return Err(verdict_of(&reply::LOCAL_ERROR));
         };
@@ -61,6 +61,7 @@ impl Visit {
             let words = format!("removed {} forged Authentication-Results", edits.len());
             self.line(Level::Notice, words);
         }
+        edits.append(&mut self.complete(&current, octets, now));
         edits.append(&mut self.early_edits);
         if !edits.is_empty() && current.apply(octets, &edits).is_err() {
             return Err(verdict_of(&reply::HEADERS_TOO_LARGE));
@@ -85,6 +86,7 @@ impl Visit {
             version: &version,
             esmtp: hello.is_some_and(|hello| hello.esmtp),
             tls: tls.as_deref(),
+            client: self.client_certificate(),
             auth_user: self.facts.user.as_deref(),
             utf8: self.session.transaction().is_some_and(|transaction| transaction.mail.utf8),
             unix: now.unix_seconds(),
@@ -103,14 +105,46 @@ impl Visit {
 
     /// How the client logged in, for Authentication-Results (RFC 8601 section 2.7.4).
     fn auth_result(&self) -> String {
+        let tls = |before: &str| match self.facts.tls.as_deref() {
+            Some(tls) => format!("{before}{} {}", tls.version, tls.cipher),
+            None => String::new(),
+        };
         match (&self.facts.user, self.facts.mechanism) {
             (Some(user), Some(mechanism)) => {
                 let mechanism = mechanism.to_ascii_lowercase();
-                format!("auth=pass ({mechanism}) smtp.auth={}", authres::quote(user))
+                let user = authres::quote(user);
+                format!("auth=pass ({mechanism}{}) smtp.auth={user}", tls(", "))
             }
             _ if self.login_failures > 0 => "auth=fail () smtp.auth=".to_string(),
+            _ if self.facts.tls.is_some() => format!("auth=none ({})", tls("")),
             _ => "auth=none".to_string(),
         }
+    }
+
+    /// The name in a client's certificate that our CA has signed.
+    fn client_certificate(&self) -> Option<&str> {
+        let client = self.facts.tls.as_deref()?.client.as_ref()?;
+        client.trusted.then_some(&*client.name)
+    }
+
+    /// What RFC 6409 (section 8) lets a submission server add for a mail program that has left it out.
+    fn complete(&self, current: &Current, octets: &[u8], now: Moment) -> Vec<Edit> {
+        if !self.facts.role.submission || self.facts.user.is_none() {
+            return Vec::new();
+        }
+        let header = current.header(octets);
+        let lacks = |name: &str| current.headers().count(header, name) == 0;
+        let mut edits = Vec::new();
+        if lacks("Date") {
+            let value = date::format(now.unix_seconds(), now.utc_offset);
+            edits.push(Edit::Append { name: "Date".into(), value });
+        }
+        if lacks("Message-ID") {
+            let me = &self.site.config.rules.me;
+            let value = format!("<{}.{}@{me}>", self.id, self.messages.saturating_add(1));
+            edits.push(Edit::Append { name: "Message-ID".into(), value });
+        }
+        edits
     }
 
     /// A message that a plugin threw away, or that nobody is left to get, is accepted here.

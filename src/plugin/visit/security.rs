@@ -47,6 +47,7 @@ impl Visit {
     pub fn offer(&mut self, offer: Offer) {
         self.facts.role = offer.role;
         self.offer = Some(offer);
+        self.chain = self.served_by(&self.chain);
     }
 
     /// The handshake is done: on a connection that begins with it, or behind STARTTLS.
@@ -118,8 +119,31 @@ impl Visit {
         observe(&chain, self, Observed::Authenticated, around.now);
         let local = self.site.peers.as_ref().and_then(|peers| peers.local());
         if let Some(local) = local.and_then(|name| self.site.list(name)) {
-            self.chain = Arc::clone(local);
+            self.chain = self.served_by(local);
         }
+    }
+
+    /// The list as it serves this client.
+    pub(super) fn served_by(&self, chain: &Arc<Chain>) -> Arc<Chain> {
+        if self.facts.role.submission { chain.for_users() } else { Arc::clone(chain) }
+    }
+
+    /// Whether a user may send in somebody else's name.
+    pub(super) fn sender_of_another(&mut self) -> Option<Verdict> {
+        let Some(Call::Mail(mail)) = self.session.call() else { return None };
+        let user = self.facts.user.as_deref()?;
+        let sender = mail.reverse_path.address()?;
+        if self.site.config.senders.allows(user, sender) {
+            return None;
+        }
+        let text = format!(
+            "fail, {} may not send as {}",
+            foreign(user.as_bytes()),
+            foreign(sender.to_string().as_bytes())
+        );
+        let refusal = format!("Sender address rejected: not owned by user {user}");
+        self.line(Level::Notice, text);
+        Some(Verdict::deny((7, 1), refusal))
     }
 
     /// Logins that failed since the last call.
