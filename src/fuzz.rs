@@ -431,6 +431,19 @@ mod targets {
     }
 
     #[test]
+    fn proxy() {
+        let seeds: &[&[u8]] = &[
+            b"PROXY TCP4 192.0.2.1 198.51.100.25 40000 25\r\nEHLO x\r\n",
+            b"PROXY TCP6 2001:db8::1 2001:db8::25 1 65535\r\n",
+            b"PROXY UNKNOWN\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x19\x9c\x40\0\x19",
+            b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+            b"NAME=spike.porcupine.org ADDR=IPV6:2001:db8::1 PORT=25 LOGIN=a+40b PROTO=ESMTP",
+        ];
+        drive("proxy", seeds, crate::smtp::proxy::fuzz);
+    }
+
+    #[test]
     fn password() {
         let seeds: &[&[u8]] = &[
             b"$1$saltsalt$le8lFSqqnPaRFOlmAZpvH1",

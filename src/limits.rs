@@ -58,6 +58,9 @@ pub const LOGIN_MEMORY: Duration = Duration::from_secs(3_600);
 /// Longest that the answer to a failed login is held back.
 pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(16);
 
+/// Time for the PROXY header of a connection. Proven in `tests/daemon/proxy.rs`.
+pub const PROXY_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// Time for a TLS handshake.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
 

@@ -22,6 +22,7 @@ mod log;
 mod memory;
 mod passwords;
 mod peers;
+mod proxy;
 mod reload;
 mod signals;
 mod spool;

@@ -17,6 +17,7 @@ pub mod tls;
 pub mod types;
 
 use crate::config::files::{Files, Problem, Severity};
+use crate::config::nets::NetList;
 use crate::limits;
 use crate::smtp::session::Rules;
 pub use senders::Senders;
@@ -74,6 +75,10 @@ pub struct Config {
     pub normalize: Option<bool>,
     /// Certificates, and how TLS is offered.
     pub tls: Tls,
+    /// Proxies that may send PROXY headers, to listeners marked `proxy`.
+    pub proxy_hosts: NetList,
+    /// Proxies that may say by XCLIENT who their client is.
+    pub xclient_hosts: NetList,
     /// In whose name a user may send.
     pub senders: Senders,
     /// Addresses that may relay.
@@ -125,6 +130,8 @@ impl Config {
             loglevel: loglevel(files, problems),
             normalize: normalize(files, problems),
             tls: Tls::load(files, earlier.map(|config| &config.tls), problems),
+            proxy_hosts: types::hosts(files, "proxy_hosts", &["127.0.0.0/8", "::1"], problems),
+            xclient_hosts: types::hosts(files, "xclient_hosts", &[], problems),
             senders: Senders::load(files, problems),
             relay: RelayNets::load(files, problems),
             resolvers: resolvers::load(files, problems),

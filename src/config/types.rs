@@ -76,6 +76,16 @@ fn parse_listen(line: &Line, problems: &mut Vec<Problem>) -> Option<Listen> {
     Some(listen)
 }
 
+/// A file of addresses, CIDR blocks and prefixes, or its default where it is missing.
+pub fn hosts(files: &Files, name: &str, default: &[&str], problems: &mut Vec<Problem>) -> NetList {
+    let mut lines = files.lines(name, problems);
+    if lines.is_empty() {
+        let line = |text: &&str| Line { text: text.to_string(), file: name.into(), number: 0 };
+        lines = default.iter().map(line).collect();
+    }
+    NetList::load(&lines, problems)
+}
+
 /// A name that can stand in a greeting: labels of letters, digits, hyphens and underscores, or an
 /// address literal.
 pub fn is_host_name(text: &str) -> bool {

@@ -76,6 +76,8 @@ pub enum Want {
     /// A TLS handshake, once what was said so far has been sent; what the client has sent so far is to
     /// be forgotten. Then [`Visit::tls_started`].
     StartTls,
+    /// To be replaced by a visit of the client that [`Visit::introduction`] names.
+    Introduced,
     /// Its next turn: there is more to do with the octets at hand.
     Turn,
     /// To be taken home to the loop.
@@ -215,6 +217,7 @@ impl Visit {
             let want = match self.session.need() {
                 Need::Close => Some(Want::Close),
                 Need::StartTls => Some(Want::StartTls),
+                Need::Introduced => Some(Want::Introduced),
                 Need::Pause(pause) => Some(Want::Pause(pause)),
                 Need::Hook => self.hook(rest, out, around),
                 Need::Hold => self.make_room(),
@@ -455,6 +458,7 @@ impl EnvParts {
             id: &self.id,
             trusted: self.trusted,
             normalize: self.normalize,
+            proxy: self.security.proxy,
             tls: self.security.tls,
             auth: self.auth(),
         }

@@ -7,6 +7,7 @@
 mod arrivals;
 mod names;
 mod probes;
+mod proxy;
 mod secure;
 mod stop;
 mod turn;
@@ -26,7 +27,7 @@ use crate::server::tls::{Contexts, Failure};
 use crate::server::watch::Watch;
 use crate::smtp::reply;
 use crate::store::StoreHandle;
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook_mio::v1_0::Signals;
 use std::cmp::Reverse;
@@ -428,19 +429,34 @@ impl EventLoop {
         }
         self.text_in_memory = self.text_in_memory.saturating_sub(slot.text_in_memory);
         self.answers_in_memory = self.answers_in_memory.saturating_sub(slot.answers_in_memory);
-        if let Some(count) = self.by_ip.get_mut(&slot.site_ip) {
+        self.resolver.cancel(names::asker_of(slot.id));
+        // Dropping the stream closes it.
+        self.release(slot);
+        self.accept_paused = None;
+    }
+
+    /// The slot's place and counts are given up; what is left is its socket.
+    fn release(&mut self, mut slot: Box<Slot>) -> Option<TcpStream> {
+        self.count_out(slot.site_ip);
+        // Nothing to do about a failure: the descriptor is closed, or watched anew, in any case.
+        let _ = self.poll.registry().deregister(&mut slot.stream);
+        let (id, gone) = (slot.id, slot.gone);
+        let stream = slot.stream;
+        self.slots.free(id);
+        (!gone).then_some(stream)
+    }
+
+    fn count_in(&mut self, site_ip: IpAddr) {
+        *self.by_ip.entry(site_ip).or_default() += 1;
+    }
+
+    fn count_out(&mut self, site_ip: IpAddr) {
+        if let Some(count) = self.by_ip.get_mut(&site_ip) {
             *count -= 1;
             if *count == 0 {
-                self.by_ip.remove(&slot.site_ip);
+                self.by_ip.remove(&site_ip);
             }
         }
-        // Nothing to do about a failure: the descriptor is closed in any case.
-        let _ = self.poll.registry().deregister(&mut slot.stream);
-        self.resolver.cancel(names::asker_of(slot.id));
-        let id = slot.id;
-        drop(slot);
-        self.slots.free(id);
-        self.accept_paused = None;
     }
 
     /// Memory for message text is short: new messages go to the spool at once.

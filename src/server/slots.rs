@@ -26,6 +26,8 @@ pub enum Waiting {
     Turn,
     /// Input from the client.
     Input,
+    /// The header of a proxy.
+    Proxy,
     /// A TLS handshake.
     Handshake,
     /// Answers for a hook.
@@ -52,6 +54,8 @@ pub struct Slot {
     pub site_ip: IpAddr,
     /// Its encryption, from the first octet of the handshake on.
     pub tls: Option<Box<tls::Stream>>,
+    /// Octets of a handshake that were read before it began.
+    pub hello: Vec<u8>,
     /// What the listener is for that the client came to.
     pub role: Role,
     /// The visit, unless it is away.

@@ -112,9 +112,10 @@ impl Contexts {
     }
 
     /// The server's end of a new connection; `users` says that it came to a listener for our own users.
-    pub fn stream(&self, users: bool) -> Stream {
+    /// `first` are octets of the client that were read already.
+    pub fn stream(&self, users: bool, first: Vec<u8>) -> Stream {
         let config = if users { &self.users } else { &self.public };
-        Stream::new(Arc::clone(config), self.clients.clone())
+        Stream::new(Arc::clone(config), self.clients.clone(), first)
     }
 }
 

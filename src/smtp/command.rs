@@ -45,6 +45,8 @@ pub enum Command<'a> {
     Http,
     /// BDAT without a readable size; the connection cannot go on.
     BadBdat,
+    /// `XCLIENT attribute=value …`
+    Xclient(&'a [u8]),
     /// A verb nobody knows.
     Unknown,
     /// A known verb, wrongly used; the reply says how.
@@ -82,6 +84,7 @@ pub fn parse(line: &[u8]) -> Command<'_> {
         b"STARTTLS" if argument.is_empty() => Command::StartTls,
         b"STARTTLS" => Command::Wrong(&reply::TLS_ARGUMENT),
         b"AUTH" => Command::Auth(argument),
+        b"XCLIENT" => Command::Xclient(argument),
         b"GET" | b"POST" | b"PUT" | b"HEAD" | b"OPTIONS" | b"CONNECT" | b"DELETE" | b"PATCH"
         | b"TRACE" => Command::Http,
         _ => Command::Unknown,

@@ -9,6 +9,7 @@ pub mod address;
 pub mod auth;
 pub mod body;
 pub mod command;
+pub mod proxy;
 pub mod reply;
 pub mod session;
 pub mod verdict;

@@ -116,6 +116,9 @@ pub static AUTH_TWICE: Reply = Reply::fixed(503, 5, 1, "but you already said AUT
 /// AUTH inside a transaction.
 pub static AUTH_IN_TRANSACTION: Reply =
     Reply::fixed(503, 5, 1, "AUTH is not allowed inside a transaction");
+/// XCLIENT inside a transaction.
+pub static XCLIENT_IN_TRANSACTION: Reply =
+    Reply::fixed(503, 5, 1, "XCLIENT is not allowed inside a transaction");
 /// AUTH that the client broke off.
 pub static AUTH_CANCELED: Reply = Reply::fixed(501, 0, 0, "Authentication canceled");
 /// A response longer than RFC 4954 allows.

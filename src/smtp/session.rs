@@ -21,6 +21,7 @@ mod types;
 
 use crate::limits;
 use crate::smtp::auth;
+use crate::smtp::proxy::Introduction;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::verdict::Verdict;
 use memchr::memchr;
@@ -43,6 +44,8 @@ enum State {
     /// The next lines belong to AUTH.
     Auth(Box<auth::Exchange>),
     StartingTls,
+    /// A proxy has said who its client is.
+    Introduced(Box<Introduction>),
     Closing,
 }
 
@@ -94,6 +97,7 @@ impl Session {
             (State::Closing, _) => Need::Close,
             (State::Asking(_), _) => Need::Hook,
             (State::StartingTls, _) => Need::StartTls,
+            (State::Introduced(_), _) => Need::Introduced,
             (_, Some(pause)) => Need::Pause(pause),
             _ if self.held => Need::Hold,
             _ => Need::Input,
@@ -111,6 +115,19 @@ impl Session {
     /// How the client introduced itself, once that was accepted.
     pub fn hello(&self) -> Option<&Hello> {
         self.hello.as_deref()
+    }
+
+    /// Who the proxy's client is.
+    pub fn introduction(&self) -> Option<&Introduction> {
+        match &self.state {
+            State::Introduced(introduction) => Some(introduction),
+            _ => None,
+        }
+    }
+
+    /// Who has logged in, as a proxy in front of us says.
+    pub fn log_in(&mut self, user: &str) {
+        self.user = Some(user.into());
     }
 
     /// Who has logged in.
@@ -144,7 +161,9 @@ impl Session {
                 State::Skipping(..) => self.skip(env, rest, sink),
                 State::Data => self.feed_data(env, rest, sink),
                 State::Chunk(..) => self.feed_chunk(env, rest, sink),
-                State::Asking(_) | State::StartingTls | State::Closing => break,
+                State::Asking(_) | State::StartingTls | State::Introduced(_) | State::Closing => {
+                    break;
+                }
             };
             used += took;
             if took == 0 {

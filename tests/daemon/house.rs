@@ -205,7 +205,9 @@ impl Daemon {
                 panic!("it ended without listening ({status:?}):\n    {}", lines.join("    "));
             }
             if let Some((_, address)) = line.split_once("Listening on ") {
-                addresses.push(address.trim().parse().unwrap());
+                let (address, _role) =
+                    address.trim().split_once(' ').unwrap_or((address.trim(), ""));
+                addresses.push(address.parse().unwrap());
             }
             lines.push(line.trim_end().to_string());
             // They are told together, in one write.

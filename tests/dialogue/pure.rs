@@ -74,6 +74,7 @@ pub(crate) struct Visitor {
     coming: Vec<(Duration, Question, Arc<Answer>)>,
     log: Vec<String>,
     folder: Option<Folder>,
+    offered: Option<Offer>,
 }
 
 impl Visitor {
@@ -107,13 +108,15 @@ impl Visitor {
     fn offer(&mut self, script: &Script) {
         let is = |word: &str| script.listener.split_whitespace().any(|it| it == word);
         let role = Role { smtps: is("smtps"), submission: is("submission") };
-        self.visit.offer(Offer {
+        let offer = Offer {
             starttls: script.tls && !role.smtps,
             role,
             login_failures: 0,
             nonce: || [7; 18],
             secret: || [7; 32],
-        });
+        };
+        self.offered = Some(offer);
+        self.visit.offer(offer);
         if role.smtps && self.parked == Parked::Ready {
             self.parked = Parked::Handshake;
         }
@@ -154,6 +157,7 @@ impl Visitor {
             coming: Vec::new(),
             log: Vec::new(),
             folder: None,
+            offered: None,
             site,
         };
         match (served, welcome) {
@@ -263,6 +267,7 @@ impl Visitor {
                 self.used = self.input.len();
                 Parked::Handshake
             }
+            Want::Introduced => self.introduced(),
             Want::Written => {
                 self.write();
                 Parked::Ready
@@ -279,6 +284,37 @@ impl Visitor {
         if self.deaf {
             (self.output, self.read) = (Vec::new(), 0);
         }
+    }
+
+    /// A proxy has said who its client is: that client's visit takes the place of the proxy's.
+    fn introduced(&mut self) -> Parked {
+        let Some(who) = self.visit.introduction().cloned() else { return Parked::Closed };
+        let around = surroundings(&self.site, self.now);
+        let (peer, secure) = (self.visit.peer().clone(), self.visit.secure().cloned());
+        self.visit.leave(&around);
+        self.gather_log();
+        let around = surroundings(&self.site, self.now);
+        let ip = who.ip.unwrap_or(peer.ip).to_canonical();
+        let Some(chain) = self.site.chain_for(ip).map(Arc::clone) else { return Parked::Closed };
+        let arrival = Arrival { same_ip: 1, is_local: ip.is_loopback(), ..Arrival::default() };
+        let peer = Peer { ip, name: None, ..peer };
+        self.visit = Visit::new(ID, peer, chain, &around);
+        if let Some(offer) = self.offered {
+            self.visit.offer(offer);
+        }
+        if !self.visit.accept(&arrival, &around, &mut self.output) {
+            return Parked::Closed;
+        }
+        if let Some(secure) = secure {
+            self.visit.tls_started(secure);
+        }
+        if let Some(user) = &who.login {
+            self.visit.believe(user);
+        }
+        if let Some(name) = &who.name {
+            self.visit.set_name(name);
+        }
+        Parked::Ready
     }
 
     /// The hooks of a message, as far as they go without answers.

@@ -9,6 +9,7 @@ use crate::plugin::chain::{Chain, Observed, observe};
 use crate::plugin::facts::{Naughty, Secure};
 use crate::plugin::log::{Level, foreign};
 use crate::smtp::auth::{Credentials, Mechanism};
+use crate::smtp::proxy::Introduction;
 use crate::smtp::session::{Auth, Call, KeyStore, NO_KEYS, Tls};
 use crate::smtp::verdict::Verdict;
 use std::sync::Arc;
@@ -128,6 +129,25 @@ impl Visit {
         if self.facts.role.submission { chain.for_users() } else { Arc::clone(chain) }
     }
 
+    /// Who a proxy in front of us says that its client is.
+    pub fn introduction(&self) -> Option<&Introduction> {
+        self.session.introduction()
+    }
+
+    /// How the connection is encrypted: what stays of it for the client that a proxy names.
+    pub fn secure(&self) -> Option<&Secure> {
+        self.facts.tls.as_deref()
+    }
+
+    /// A proxy in front of us has asked for a password itself, and believes this user.
+    pub fn believe(&mut self, user: &str) {
+        self.session.log_in(user);
+        self.facts.user = Some(user.into());
+        self.facts.mechanism = Some("XCLIENT");
+        self.facts.relay = true;
+        self.line(Level::Notice, format!("XCLIENT login as {}", foreign(user.as_bytes())));
+    }
+
     /// Whether a user may send in somebody else's name.
     pub(super) fn sender_of_another(&mut self) -> Option<Verdict> {
         let Some(Call::Mail(mail)) = self.session.call() else { return None };
@@ -154,6 +174,7 @@ impl Visit {
     pub(super) fn security(&self) -> Security {
         let Some(offer) = self.offer else { return Security::default() };
         Security {
+            proxy: self.site.config.xclient_hosts.contains(self.peer.ip).is_some(),
             tls: self.tls(),
             mechanisms: mechanisms(&self.chain, self),
             chain: Some(Arc::clone(&self.chain)),
@@ -178,6 +199,7 @@ fn mechanisms(chain: &Chain, visit: &Visit) -> Vec<Mechanism> {
 /// What an environment of the session borrows from.
 #[derive(Default)]
 pub(super) struct Security {
+    pub(super) proxy: bool,
     pub(super) tls: Tls,
     mechanisms: Vec<Mechanism>,
     chain: Option<Arc<Chain>>,

@@ -78,6 +78,7 @@ impl Trial {
                 Want::Turn => {}
                 Want::Input
                 | Want::StartTls
+                | Want::Introduced
                 | Want::Written
                 | Want::Pause(_)
                 | Want::Home

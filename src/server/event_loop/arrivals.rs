@@ -77,45 +77,70 @@ impl EventLoop {
     fn arrived(&mut self, mut stream: TcpStream, address: SocketAddr, listen: &Listen) {
         // Without it only latency suffers.
         let _ = stream.set_nodelay(true);
-        let ip = canonical(address.ip());
         let most = self.most_connections();
         if self.slots.len() >= most {
-            self.say(
-                Level::Info,
-                format!("Too many connections: {} >= {most}, refused {ip}", self.slots.len()),
-            );
+            let (used, ip) = (self.slots.len(), canonical(address.ip()));
+            let text = format!("Too many connections: {used} >= {most}, refused {ip}");
+            self.say(Level::Info, text);
             return tell(&mut stream, &reply::TOO_MANY_CONNECTIONS);
         }
+        if listen.proxy {
+            return self.proxy_arrived(stream, address, listen.role);
+        }
+        let local = stream.local_addr().unwrap_or(address);
+        self.let_in(stream, (address, local), listen.role, Vec::new());
+    }
+
+    /// Serves a client, or tells it why not. `pending` was read of it already.
+    pub(super) fn let_in(
+        &mut self,
+        mut stream: TcpStream,
+        (from, local): (SocketAddr, SocketAddr),
+        role: Role,
+        pending: Vec<u8>,
+    ) {
+        match self.welcome(from, local, role) {
+            Ok(visit) => self.admit(stream, role, visit, pending),
+            // A client that waits for TLS could not read it.
+            Err(_) if role.smtps => {}
+            Err(out) => tell_octets(&mut stream, &out),
+        }
+    }
+
+    /// The visit of a client that is served; or what it has to be told.
+    pub(super) fn welcome(
+        &mut self,
+        from: SocketAddr,
+        local: SocketAddr,
+        role: Role,
+    ) -> Result<Box<Visit>, Vec<u8>> {
+        let ip = canonical(from.ip());
         let Some(chain) = self.site.chain_for(ip).map(Arc::clone) else {
             self.say(Level::Notice, format!("no list of plugins serves {ip}, refused"));
             let text = "Sorry, service not available for you";
-            return tell(&mut stream, &Reply::new(554, Some((7, 1)), text));
+            return Err(octets(&Reply::new(554, Some((7, 1)), text)));
         };
         let arrival = self.arrival(ip, &chain.name);
         let id = self.next_id();
         if !chain.contains("hosts_allow") && over_the_limit(&arrival) {
             let text = format!("too many connections from {ip}, try again later");
             self.log.post(Event::Line(Line::core(Level::Info, id, format!("fail: {text}"))));
-            return tell(&mut stream, &Reply::new(421, Some((7, 0)), text));
+            return Err(octets(&Reply::new(421, Some((7, 0)), text)));
         }
-        let local = stream.local_addr().unwrap_or(address);
         let local = SocketAddr::new(canonical(local.ip()), local.port());
-        let peer = Peer { ip, port: address.port(), local, name: None };
+        let peer = Peer { ip, port: from.port(), local, name: None };
         let mut visit = Box::new(Visit::new(id, peer, chain, &self.around()));
-        let used = self.slots.len();
+        let (used, most) = (self.slots.len(), self.most_connections());
         visit.line(Level::Info, format!("Accepted connection {used}/{most} from {ip} / Unknown"));
         visit.line(Level::Notice, format!("Connection from Unknown [{ip}]"));
-        self.offer(&mut visit, listen.role);
+        self.offer(&mut visit, role);
         let mut out = Vec::new();
-        if !visit.accept(&arrival, &self.around(), &mut out) {
+        let welcome = visit.accept(&arrival, &self.around(), &mut out);
+        if !welcome {
             visit.leave(&self.around());
-            self.post_log(&mut visit);
-            // A client that waits for TLS could not read it.
-            let out = if listen.role.smtps { Vec::new() } else { out };
-            return tell_octets(&mut stream, &out);
         }
         self.post_log(&mut visit);
-        self.admit(stream, listen.role, visit);
+        if welcome { Ok(visit) } else { Err(out) }
     }
 
     fn arrival(&mut self, ip: IpAddr, list: &str) -> Arrival {
@@ -129,17 +154,33 @@ impl EventLoop {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, role: Role, visit: Box<Visit>) {
-        let now = self.now.mono;
+    fn admit(&mut self, stream: TcpStream, role: Role, visit: Box<Visit>, pending: Vec<u8>) {
         let ip = visit.peer().ip;
+        let Some(mut slot) = self.hold(stream, role, ip) else { return };
+        slot.visit = Some(visit);
+        slot.pending = pending;
+        self.ask_name(&mut slot, ip);
+        slot.deadline = self.now.mono + Duration::from_secs(1);
+        if slot.role.smtps {
+            let pending = std::mem::take(&mut slot.pending);
+            let end = self.start_tls(&mut slot, &pending);
+            return self.end_turn(slot, &end);
+        }
+        self.turn(slot);
+    }
+
+    /// A place for a connection, without a visit yet.
+    pub(super) fn hold(&mut self, stream: TcpStream, role: Role, ip: IpAddr) -> Option<Box<Slot>> {
+        let now = self.now.mono;
         let site_ip = site_of(ip);
         let make = |id: SlotId| Slot {
             id,
             stream,
             tls: None,
+            hello: Vec::new(),
             role,
             site_ip,
-            visit: Some(visit),
+            visit: None,
             pending: Vec::new(),
             out: Vec::new(),
             readable: false,
@@ -160,21 +201,16 @@ impl EventLoop {
             late_answers: Vec::new(),
         };
         let id = self.slots.insert(make);
-        *self.by_ip.entry(site_ip).or_default() += 1;
-        let Some(mut slot) = self.slots.take(id) else { return };
+        self.count_in(site_ip);
+        let mut slot = self.slots.take(id)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut slot.stream, Token(id.index), interest);
         if let Err(error) = registered {
             self.say(Level::Error, format!("cannot watch a connection: {error}"));
-            return self.close(slot);
+            self.close(slot);
+            return None;
         }
-        self.ask_name(&mut slot, ip);
-        slot.deadline = now + Duration::from_secs(1);
-        if slot.role.smtps {
-            let end = self.start_tls(&mut slot);
-            return self.end_turn(slot, &end);
-        }
-        self.turn(slot);
+        Some(slot)
     }
 
     /// Decimal, unique across restarts: the second of the start and a counter.
@@ -203,9 +239,13 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 /// A last word to somebody who will not be served. A fresh socket takes it whole; if it cannot, the
 /// client is gone.
 fn tell(stream: &mut TcpStream, reply: &Reply) {
+    tell_octets(stream, &octets(reply));
+}
+
+fn octets(reply: &Reply) -> Vec<u8> {
     let mut out = Vec::new();
     reply.write(&mut out);
-    tell_octets(stream, &out);
+    out
 }
 
 fn tell_octets(stream: &mut TcpStream, out: &[u8]) {

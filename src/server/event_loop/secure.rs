@@ -91,9 +91,9 @@ impl EventLoop {
         }
     }
 
-    /// The next thing on this connection is a handshake. What was read of the client so far is forgotten.
-    pub(super) fn start_tls(&mut self, slot: &mut Slot) -> End {
-        slot.pending = Vec::new();
+    /// The next thing on this connection is a handshake, whose first octets may have been read already.
+    pub(super) fn start_tls(&mut self, slot: &mut Slot, first: &[u8]) -> End {
+        slot.hello = first.to_vec();
         slot.waiting = Waiting::Handshake;
         slot.deadline = self.now.mono + limits::HANDSHAKE_TIME_MAX;
         self.handshake(slot)
@@ -113,7 +113,8 @@ impl EventLoop {
                 return self.handshake_failed(slot, &Failure::new("the certificate is gone"));
             };
             let is_for_users = slot.role.smtps || slot.role.submission;
-            slot.tls = Some(Box::new(contexts.stream(is_for_users)));
+            let first = std::mem::take(&mut slot.hello);
+            slot.tls = Some(Box::new(contexts.stream(is_for_users, first)));
         }
         match slot.handshake() {
             Ok(Step::More) => End::Keep,

@@ -50,7 +50,7 @@ impl EventLoop {
     }
 
     fn say_goodbye(&mut self, mut slot: Box<Slot>) {
-        if slot.waiting == Waiting::Handshake {
+        if matches!(slot.waiting, Waiting::Handshake | Waiting::Proxy) {
             return self.close(slot);
         }
         let idle = slot.visit.as_ref().is_some_and(|visit| visit.is_idle());

@@ -29,6 +29,9 @@ impl EventLoop {
     /// Gives a slot its turn, and puts it back or closes it.
     pub(super) fn turn(&mut self, mut slot: Box<Slot>) {
         slot.queued = false;
+        if slot.waiting == Waiting::Proxy {
+            return self.hear_proxy(slot);
+        }
         if slot.gone && slot.visit.is_some() {
             return self.close(slot);
         }
@@ -41,6 +44,7 @@ impl EventLoop {
             Waiting::Linger => self.linger(&mut slot),
             Waiting::Pause | Waiting::Written => End::Keep,
             Waiting::Answers => self.listen(&mut slot),
+            Waiting::Proxy => End::Keep,
             Waiting::Handshake => self.handshake(&mut slot),
             Waiting::Turn | Waiting::Input => self.go_on(&mut slot),
         };
@@ -69,6 +73,10 @@ impl EventLoop {
                 // The job has its own deadline; look again later.
                 slot.deadline = self.now.mono + limits::SESSION_TIME_MAX;
                 End::Keep
+            }
+            Waiting::Proxy => {
+                self.proxy_failed(&slot, "no PROXY header came in time");
+                End::Close
             }
             Waiting::Handshake => {
                 self.handshake_failed(&mut slot, &Failure::new("the client took too long"))
@@ -125,8 +133,10 @@ impl EventLoop {
             }
             Next::StartTls => {
                 slot.visit = Some(visit);
-                self.start_tls(slot)
+                slot.pending = Vec::new();
+                self.start_tls(slot, b"")
             }
+            Next::Introduced => self.introduced(slot, visit),
             Next::Leave(lane) => {
                 // Replies so far go out before the client has to wait for a thread.
                 slot.flush();
@@ -202,6 +212,7 @@ impl EventLoop {
                 }
                 Want::Move(lane) => return Next::Leave(lane),
                 Want::StartTls => return Next::StartTls,
+                Want::Introduced => return Next::Introduced,
                 Want::Close | Want::Home => return Next::Stay(End::Close),
             }
         }
@@ -359,7 +370,7 @@ impl EventLoop {
 
     /// Everything is said: close, or read off what the client still sends, for a close with unread
     /// input resets the connection and the client may never see the last reply.
-    fn finish_closing(&mut self, slot: &mut Slot) -> End {
+    pub(super) fn finish_closing(&mut self, slot: &mut Slot) -> End {
         slot.waiting = Waiting::Closing;
         if slot.gone {
             return End::Close;
@@ -415,6 +426,7 @@ enum Next {
     Stay(End),
     Leave(Lane),
     StartTls,
+    Introduced,
 }
 
 /// Drops what was used; an emptied buffer gives its memory back.

@@ -12,6 +12,7 @@ use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Accepted, Acceptor};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ const HELLO_MAX: usize = 70_000;
 pub struct Stream {
     config: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Octets of the ClientHello that were read before the handshake began.
+    first: VecDeque<u8>,
     state: State,
 }
 
@@ -121,8 +124,9 @@ impl Stream {
     pub(super) fn new(
         config: Arc<ServerConfig>,
         clients: Option<Arc<dyn ClientCertVerifier>>,
+        first: Vec<u8>,
     ) -> Stream {
-        Stream { config, clients, state: State::Hello(Box::default(), 0) }
+        Stream { config, clients, first: first.into(), state: State::Hello(Box::default(), 0) }
     }
 
     /// The handshake is done.
@@ -152,7 +156,7 @@ impl Stream {
                 State::Hello(acceptor, seen) => {
                     match self.read_hello(acceptor, seen, socket, readable)? {
                         Some(step) => return Ok(step),
-                        None if *readable => {}
+                        None if *readable || !self.first.is_empty() => {}
                         None => return Ok(Step::More),
                     }
                 }
@@ -176,7 +180,10 @@ impl Stream {
         readable: &mut bool,
     ) -> Result<Option<Step>, Failure> {
         let mut count = 0;
-        if *readable {
+        if !self.first.is_empty() {
+            // Reading from memory cannot fail.
+            count = acceptor.read_tls(&mut self.first).unwrap_or(0);
+        } else if *readable {
             match acceptor.read_tls(socket) {
                 Ok(0) => return Err(Failure::new("the client hung up in the handshake")),
                 Ok(read) => count = read,

@@ -173,12 +173,13 @@ fn contexts(more: &[(&str, &str)]) -> Contexts {
 #[test]
 fn both_versions_and_every_suite() {
     let server = contexts(&[]);
-    let (_, secure) = Client::new(|_| {}).shake(&mut server.stream(false), 4_096).expect("TLS");
+    let (_, secure) =
+        Client::new(|_| {}).shake(&mut server.stream(false, Vec::new()), 4_096).expect("TLS");
     assert_eq!((secure.version, secure.client), ("TLS1.3", None));
     for suite in default_provider().cipher_suites {
         let name = format!("{:?}", suite.suite());
         let client = Client::new(|provider| provider.cipher_suites = vec![suite]);
-        let shaken = client.shake(&mut server.stream(false), 4_096);
+        let shaken = client.shake(&mut server.stream(false, Vec::new()), 4_096);
         if name.contains("_RSA_") {
             // The certificate is one of ECDSA.
             assert!(shaken.is_err(), "{name}");
@@ -193,7 +194,7 @@ fn both_versions_and_every_suite() {
 #[test]
 fn a_handshake_may_come_in_single_octets_and_with_a_wrong_guess() {
     let server = contexts(&[]);
-    Client::new(|_| {}).shake(&mut server.stream(false), 1).expect("TLS");
+    Client::new(|_| {}).shake(&mut server.stream(false, Vec::new()), 1).expect("TLS");
     // A server that knows one curve, and a client that begins with another: both have to say hello
     // twice, and the signature is made behind the second.
     let (certificate, key) = pem(&["mx.example.com"]);
@@ -208,7 +209,7 @@ fn a_handshake_may_come_in_single_octets_and_with_a_wrong_guess() {
             PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM"),
         )
         .expect("a pair");
-    let mut stream = Stream::new(Arc::new(config), None);
+    let mut stream = Stream::new(Arc::new(config), None, Vec::new());
     let (client, _) = Client::new(|_| {}).shake(&mut stream, 100).expect("TLS");
     assert_eq!(client.handshake_kind(), Some(HandshakeKind::FullWithHelloRetryRequest));
 }
@@ -219,7 +220,8 @@ fn tickets_are_for_our_own_users() {
         let mut client = Client::new(|_| {});
         client.config.resumption = Resumption::in_memory_sessions(8);
         let kind = |client: &Client| {
-            let (shaken, _) = client.shake(&mut contexts.stream(users), 4_096).expect("TLS");
+            let (shaken, _) =
+                client.shake(&mut contexts.stream(users, Vec::new()), 4_096).expect("TLS");
             shaken.handshake_kind()
         };
         kind(&client);
@@ -246,7 +248,7 @@ fn each_name_has_its_certificate() {
         ("192.0.2.1", "mx.example.com"),
     ] {
         let client = Client { name: asked, ..Client::new(|_| {}) };
-        client.shake(&mut server.stream(false), 4_096).expect("TLS");
+        client.shake(&mut server.stream(false, Vec::new()), 4_096).expect("TLS");
         let seen = client.seen.0.lock().expect("one thread").clone();
         let name = certificate::Certificate::parse(&seen).and_then(|it| it.name());
         assert_eq!(name.as_deref(), Some(shown), "{asked}");
@@ -259,7 +261,7 @@ fn who_wants_another_protocol_is_sent_away() {
     for (alpn, good) in [(vec![b"smtp".to_vec()], true), (vec![b"http/1.1".to_vec()], false)] {
         let mut client = Client::new(|_| {});
         client.config.alpn_protocols = alpn;
-        assert_eq!(client.shake(&mut server.stream(true), 4_096).is_ok(), good);
+        assert_eq!(client.shake(&mut server.stream(true, Vec::new()), 4_096).is_ok(), good);
     }
 }
 
@@ -269,14 +271,15 @@ fn a_client_certificate_is_taken_and_judged() {
     let (stranger, stranger_key) = pem(&["stranger.example.org"]);
     // What signs itself is its own CA.
     let server = contexts(&[("tls_ca", "ca"), ("ca", &own)]);
-    let (_, secure) = Client::new(|_| {}).shake(&mut server.stream(false), 4_096).expect("TLS");
+    let (_, secure) =
+        Client::new(|_| {}).shake(&mut server.stream(false, Vec::new()), 4_096).expect("TLS");
     assert_eq!(secure.client, None);
     for (pair, name) in [
         ((own.as_str(), own_key.as_str()), "scanner.example.com"),
         ((stranger.as_str(), stranger_key.as_str()), "stranger.example.org"),
     ] {
         let client = Client::with(|_| {}, Some(pair));
-        let (_, secure) = client.shake(&mut server.stream(false), 4_096).expect("TLS");
+        let (_, secure) = client.shake(&mut server.stream(false, Vec::new()), 4_096).expect("TLS");
         let shown = secure.client.expect("a certificate");
         assert_eq!(&*shown.name, name);
         assert_eq!(shown.fingerprint.len(), 64);
@@ -316,7 +319,7 @@ fn an_end_that_is_near_is_told() {
 fn no_octets_in_place_of_a_handshake_confuse_it() {
     let server = contexts(&[]);
     for octets in [&b"QUIT\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 1, 0, 0xff, 0xff], &[0x80; 64]] {
-        let mut stream = server.stream(false);
+        let mut stream = server.stream(false, Vec::new());
         let mut wire = Wire { piece: 7, ..Wire::default() };
         wire.to_server.extend(octets.iter().cycle().take(100_000));
         let mut readable = true;

@@ -7,6 +7,7 @@ use super::{Call, Env, Hello, MailFrom, PathOf, Session, Sink, State, Tls, Trans
 use crate::limits;
 use crate::smtp::address::{self, Address, AddressError};
 use crate::smtp::command::{self, Command};
+use crate::smtp::proxy;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::verdict::Verdict;
 
@@ -41,6 +42,7 @@ impl Session {
             Command::Quit => self.ask(Call::Quit),
             Command::StartTls => self.check_starttls(env, sink),
             Command::Auth(argument) => self.check_auth(argument, env, sink),
+            Command::Xclient(argument) => self.check_xclient(argument, env, sink),
             Command::Expn => self.fail(&reply::EXPN_REFUSED, env, sink),
             Command::Http => self.bye(&reply::NOT_HTTP, sink),
             Command::BadBdat => self.bye(&reply::BDAT_SYNTAX, sink),
@@ -288,6 +290,9 @@ fn keywords(env: &Env<'_>, logged_in: bool) -> Vec<String> {
     keywords.push(format!("LIMITS RCPTMAX={}", env.rules.recipients_max));
     if env.tls == Tls::Offered {
         keywords.push("STARTTLS".to_string());
+    }
+    if env.proxy {
+        keywords.push(format!("XCLIENT {}", proxy::ATTRIBUTES));
     }
     let mechanisms = security::offered(env);
     if !mechanisms.is_empty() && !logged_in {

@@ -1,4 +1,4 @@
-//! STARTTLS (RFC 3207) and AUTH (RFC 4954).
+//! STARTTLS (RFC 3207), AUTH (RFC 4954) and XCLIENT.
 //!
 //! After STARTTLS the dialogue starts anew, and whatever came before it is forgotten: what a stranger on
 //! the way put in front of the handshake must not become part of what is said behind it. The lines of
@@ -8,6 +8,7 @@
 use super::{Call, Env, KeyStore, Session, Sink, State, Tls};
 use crate::limits;
 use crate::smtp::auth::{Credentials, Exchange, Failure, Mechanism, Seed, Step};
+use crate::smtp::proxy;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::verdict::Verdict;
 
@@ -33,6 +34,23 @@ impl Session {
             self.hello = None;
             self.user = None;
             self.line = Vec::new();
+        }
+    }
+
+    /// Only from a host that the administrator has named: everything is judged by what it says.
+    pub(super) fn check_xclient(&mut self, argument: &[u8], env: &Env<'_>, sink: &mut dyn Sink) {
+        if !env.proxy {
+            return self.ask(Call::Unrecognized("XCLIENT".into()));
+        }
+        if self.transaction.is_some() {
+            return self.fail(&reply::XCLIENT_IN_TRANSACTION, env, sink);
+        }
+        match proxy::introduction(argument) {
+            Ok(introduction) => self.state = State::Introduced(Box::new(introduction)),
+            Err(what) => {
+                let text = format!("Syntax error in XCLIENT: {what}");
+                self.fail(&Reply::new(501, Some((5, 4)), text), env, sink);
+            }
         }
     }
 

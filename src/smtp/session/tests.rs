@@ -48,7 +48,7 @@ fn a_mail_is_taken() {
         "220 mx.example.net ESMTP\r\n\
          250-mx.example.net Hi Unknown [192.0.2.1]\r\n\
          250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 10000\r\n250-ENHANCEDSTATUSCODES\r\n\
-         250-CHUNKING\r\n250-SMTPUTF8\r\n250-LIMITS RCPTMAX=3\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\r\n\
+         250-CHUNKING\r\n250-SMTPUTF8\r\n250-LIMITS RCPTMAX=3\r\n250-STARTTLS\r\n250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n250 AUTH PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\r\n\
          250 2.1.0 <a@example.org>, sender OK - how exciting to get mail from you!\r\n\
          250 2.1.5 <b@example.com>, recipient ok\r\n\
          354 go ahead\r\n\

@@ -68,6 +68,7 @@ pub(crate) fn play(
         id: "7",
         trusted: false,
         normalize,
+        proxy: true,
         tls: Tls::Offered,
         auth: Auth { mechanisms: &Mechanism::ALL, needs_tls: false, attempts: 3, ..Auth::NONE },
     };
@@ -77,7 +78,7 @@ pub(crate) fn play(
         let mut rest = piece;
         loop {
             match session.need() {
-                Need::Close => {
+                Need::Close | Need::Introduced => {
                     record.body.clear();
                     return record;
                 }

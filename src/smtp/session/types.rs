@@ -33,6 +33,8 @@ pub struct Env<'a> {
     pub trusted: bool,
     /// Bare CR, bare LF and NUL in messages are repaired instead of refused.
     pub normalize: bool,
+    /// The client is a proxy whose word counts: it may say by XCLIENT who its client is.
+    pub proxy: bool,
     /// Where the connection stands with TLS.
     pub tls: Tls,
     /// What AUTH can be done with, and who has what it takes.
@@ -133,6 +135,9 @@ pub enum Need {
     Hold,
     /// A pause before anything more is read; end it with [`Session::unpause`].
     Pause(Duration),
+    /// A proxy has said who its client is ([`Session::introduction`]): the session begins anew with that
+    /// client.
+    Introduced,
     /// TLS: everything that the client has sent so far is to be forgotten, and once the handshake is
     /// done, [`Session::tls_started`].
     StartTls,
