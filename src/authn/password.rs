@@ -82,6 +82,14 @@ pub fn check(stored: &str, password: &str) -> Verdict {
     }
 }
 
+/// Whether a hashed line can be compared with, without doing so.
+///
+/// # Errors
+/// In words why not, without the line itself.
+pub fn usable(stored: &str) -> Result<(), &'static str> {
+    Hash::parse(stored).map(drop)
+}
+
 /// Compares with a password that is stored as it is.
 pub fn plain(stored: &str, password: &str) -> Verdict {
     bool::from(stored.as_bytes().ct_eq(password.as_bytes())).into()

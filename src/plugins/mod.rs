@@ -101,6 +101,7 @@ const fn gone(name: &'static str, why: &'static str) -> Entry {
 
 /// All names, in alphabetical order.
 pub static REGISTRY: &[Entry] = &[
+    plugin("auth/auth_flat_file", &["auth_flat_file"], auth::auth_flat_file::load),
     gone(
         "auth/auth_vpopmail",
         "the libraries of vpopmail are not read; let its program vchkpw check passwords",

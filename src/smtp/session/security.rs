@@ -153,7 +153,10 @@ impl Session {
         sink: &mut dyn Sink,
     ) {
         let (mechanism, user) = (credentials.mechanism, &credentials.user);
-        let tail = |text: Option<&str>| text.map(|text| format!(" - {text}")).unwrap_or_default();
+        let tail = |text: Option<&str>| {
+            let text = text.filter(|text| !text.is_empty());
+            text.map(|text| format!(" - {text}")).unwrap_or_default()
+        };
         match verdict {
             Verdict::Ok(text) => {
                 let name = mechanism.name();
