@@ -10,7 +10,7 @@ use crate::plugin::site::Site;
 use crate::plugin::visit::{Visit, Want};
 use crate::plugin::{Lane, Place};
 use crate::server::clock;
-use crate::server::pool::{Pool, lock};
+use crate::server::pool::{Job, Pool, lock};
 use crate::server::spool::{Spool, SpoolFile, Trouble};
 use crate::server::tls;
 use crate::smtp::reply::{self, Reply};
@@ -106,7 +106,14 @@ impl Drop for Guard {
 pub struct Errand {
     guard: Guard,
     queued: Duration,
+    service: Option<u64>,
     work: Work,
+}
+
+impl Job for Errand {
+    fn service(&self) -> Option<u64> {
+        self.service
+    }
 }
 
 enum Work {
@@ -170,7 +177,8 @@ impl Pools {
     /// # Errors
     /// The visit.
     pub fn send(&self, slot: SlotId, visit: Box<Visit>, lane: Lane) -> Result<(), Box<Visit>> {
-        let errand = self.errand(slot, Work::Message(visit));
+        let service = if lane == Lane::Scanners { visit.service() } else { None };
+        let errand = Errand { service, ..self.errand(slot, Work::Message(visit)) };
         self.of(lane).submit(errand).map_err(|mut errand| {
             errand.guard.armed = false;
             match errand.work {
@@ -224,11 +232,11 @@ impl Pools {
 
     fn errand(&self, slot: SlotId, work: Work) -> Errand {
         let guard = Guard { home: Arc::clone(&self.home), slot, armed: true };
-        Errand { guard, queued: clock::monotonic(), work }
+        Errand { guard, queued: clock::monotonic(), service: None, work }
     }
 
     fn run(&self, errand: Errand, lane: Lane) {
-        let Errand { mut guard, queued, work } = errand;
+        let Errand { mut guard, queued, work, .. } = errand;
         let slot = guard.slot;
         let waited = clock::monotonic().saturating_sub(queued);
         let done = match work {
@@ -343,6 +351,8 @@ impl Ask for AskLoop {
 mod tests {
     use super::*;
     use mio::{Poll, Token};
+
+    impl Job for Guard {}
 
     /// A job that unwinds, or is thrown away before it began, tells the loop.
     #[test]

@@ -105,6 +105,11 @@ impl Invocation {
         self.hook
     }
 
+    /// The plugin whose turn it is.
+    pub fn current(&self) -> Option<&Loaded> {
+        self.chain.plugins().get(self.cursor)
+    }
+
     /// The plugins that it runs over.
     pub fn chain(&self) -> &Arc<Chain> {
         &self.chain

@@ -129,6 +129,14 @@ impl Visit {
         if self.facts.role.submission { chain.for_users() } else { Arc::clone(chain) }
     }
 
+    /// The service that the visit is going to wait for on a lane: a number for each plugin. A login has
+    /// none, so that no scanner that hangs keeps people from it.
+    pub fn service(&self) -> Option<u64> {
+        let invocation = self.invocation.as_ref()?;
+        let loaded = invocation.current()?;
+        (invocation.hook() != Hook::Auth).then_some(loaded.key)
+    }
+
     /// Who a proxy in front of us says that its client is.
     pub fn introduction(&self) -> Option<&Introduction> {
         self.session.introduction()
