@@ -17,6 +17,7 @@
 //!                                192.0.2.1 naughty=4 nice=1 connects=5`
 //! tls: yes                       there is a certificate, so that STARTTLS is offered
 //! listener: smtps submission     what the listener is for, in the words of the file `listen`
+//! guesses: 10                    logins that failed lately from the client's network
 //! load: 9.5                      1-minute load average at accept
 //! pure: reason                   never over TCP, why
 //! ---

@@ -111,7 +111,7 @@ impl Visitor {
         let offer = Offer {
             starttls: script.tls && !role.smtps,
             role,
-            login_failures: 0,
+            login_failures: script.guesses,
             nonce: || [7; 18],
             secret: || [7; 32],
         };

@@ -30,6 +30,8 @@ pub(crate) struct Script {
     pub(crate) load: Option<f64>,
     /// There is a certificate.
     pub(crate) tls: bool,
+    /// Logins that failed lately from the client's network.
+    pub(crate) guesses: u32,
     /// What the listener is for, in the words of the file `listen`.
     pub(crate) listener: String,
     /// Why it is never played over TCP.
@@ -123,6 +125,7 @@ impl Script {
             "store" => self.memory.add(value)?,
             "load" => self.load = Some(value.parse().map_err(|_| "load: a number")?),
             "tls" => self.tls = value == "yes",
+            "guesses" => self.guesses = value.parse().map_err(|_| "guesses: a number")?,
             "listener" => self.listener = value.to_string(),
             "pure" if value.is_empty() => return Err("pure: say why".into()),
             "pure" => self.pure = Some(value.to_string()),
@@ -201,6 +204,7 @@ impl Script {
             _ if !self.zone.is_empty() => Some("answers from DNS"),
             _ if self.memory.is_set() => Some("a store of its own"),
             _ if self.load.is_some() => Some("a load average"),
+            _ if self.guesses > 0 => Some("what is remembered of guessers"),
             _ if self.peer.is_some_and(|ip| ip != Ipv4Addr::LOCALHOST) => {
                 Some("a client elsewhere")
             }
