@@ -18,7 +18,7 @@ mod names;
 
 /// A domain in the form that addresses carry: lower case, and A-labels where the admin wrote an
 /// internationalized name (RFC 5890). What cannot be converted stays as it is, and matches nothing.
-pub(super) fn canonical(domain: &str) -> String {
+pub fn canonical(domain: &str) -> String {
     let lower = domain.to_ascii_lowercase();
     if domain.is_ascii() {
         return lower;
