@@ -176,6 +176,11 @@ pub static REGISTRY: &[Entry] = &[
         "addresses and parameters are parsed by the daemon itself, by RFC 5321",
     ),
     Entry { name: "peers", aliases: &[], kind: Kind::Peers, reputation: false },
+    gone(
+        "qmail_deliverable",
+        "what its daemon is asked over HTTP is written down nowhere; list the mailboxes in \
+         goodrcptto for check_goodrcptto, or let check_smtp_forward ask the server that has them",
+    ),
     plugin("queue/discard", &[], queue::discard::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
     plugin("quit_fortune", &[], quit_fortune::load),
