@@ -12,9 +12,10 @@
 //! peer: 192.0.2.1                the client; 192.0.2.1 in the pure form, loopback over TCP
 //! dns: NAME TYPE DATA            or NXDOMAIN, NODATA, SERVFAIL, TIMEOUT; other names: NXDOMAIN
 //! store: karma 192.0.2.1 naughty=3 nice=1 connects=4 naughty_ago=3600
-//!                                a record; greylist KEY black= white= first_ago= last_ago=; `away`:
-//!                                the store cannot say. What is recorded is logged: `L: store: karma
-//!                                192.0.2.1 naughty=4 nice=1 connects=5`
+//!                                a record; greylist KEY black= white= first_ago= last_ago=;
+//!                                whitelist ADDRESS mails= written_ago=; `away`: the store cannot say.
+//!                                What is recorded is logged: `L: store: karma 192.0.2.1 naughty=4
+//!                                nice=1 connects=5`
 //! tls: yes                       there is a certificate, so that STARTTLS is offered
 //! listener: smtps submission     what the listener is for, in the words of the file `listen`
 //! load: 9.5                      1-minute load average at accept

@@ -10,9 +10,11 @@ use crate::smtp::address;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use std::collections::HashMap;
 
+pub use self::addresses::AddressList;
 pub use self::domains::DomainList;
 pub use self::names::NameList;
 
+mod addresses;
 mod domains;
 mod names;
 

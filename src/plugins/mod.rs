@@ -10,6 +10,7 @@ pub mod load;
 pub mod logging;
 pub mod queue;
 
+pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
 pub mod badmailfromto;
 pub mod badrcptto;
@@ -114,6 +115,7 @@ pub static REGISTRY: &[Entry] = &[
         "vpopmaild is not asked; let the program vchkpw of vpopmail check passwords",
     ),
     plugin("auth/authdeny", &["authdeny"], auth::authdeny::load),
+    plugin("autowhitelist_relayrcpt", &[], autowhitelist_relayrcpt::load),
     plugin(
         "badmailfrom",
         &["check_badmailfrom", "check_badmailfrom_patterns", "badmailfrom_patterns"],
