@@ -19,6 +19,8 @@
 //! tls: yes                       there is a certificate, so that STARTTLS is offered
 //! listener: smtps submission     what the listener is for, in the words of the file `listen`
 //! load: 9.5                      1-minute load average at accept
+//! connections: 3                 so many of this client are open, this one included
+//! history: -1                    what the others have found out of the client's karma
 //! pure: reason                   never over TCP, why
 //! ---
 //! S: 220 mx.example.net ESMTP *  exact reply line without CR LF, `*` matches anything

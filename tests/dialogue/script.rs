@@ -32,6 +32,10 @@ pub(crate) struct Script {
     pub(crate) tls: bool,
     /// What the listener is for, in the words of the file `listen`.
     pub(crate) listener: String,
+    /// Connections of the client, this one included, where there are others.
+    pub(crate) connections: Option<usize>,
+    /// What they have found out of its history.
+    pub(crate) history: Option<i32>,
     /// Why it is never played over TCP.
     pub(crate) pure: Option<String>,
     pub(crate) steps: Vec<Step>,
@@ -124,6 +128,12 @@ impl Script {
             "load" => self.load = Some(value.parse().map_err(|_| "load: a number")?),
             "tls" => self.tls = value == "yes",
             "listener" => self.listener = value.to_string(),
+            "connections" => {
+                self.connections = Some(value.parse().map_err(|_| "connections: a number")?);
+            }
+            "history" => {
+                self.history = Some(value.parse().map_err(|_| "history: a number")?);
+            }
             "pure" if value.is_empty() => return Err("pure: say why".into()),
             "pure" => self.pure = Some(value.to_string()),
             _ => {
@@ -201,6 +211,7 @@ impl Script {
             _ if !self.zone.is_empty() => Some("answers from DNS"),
             _ if self.memory.is_set() => Some("a store of its own"),
             _ if self.load.is_some() => Some("a load average"),
+            _ if self.connections.is_some() => Some("other connections"),
             _ if self.peer.is_some_and(|ip| ip != Ipv4Addr::LOCALHOST) => {
                 Some("a client elsewhere")
             }
@@ -390,6 +401,7 @@ mod tests {
             ("peer: 192.0.2.1\n", "C: x", false),
             ("peer: ::1\n", "C: x", false),
             ("load: 9\n", "C: x", false),
+            ("connections: 2\n", "C: x", false),
             ("pure: so\n", "C: x", false),
             ("dns: a.example A 192.0.2.1\n", "C: x", false),
             ("store: away\n", "C: x", false),
