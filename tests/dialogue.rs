@@ -18,6 +18,8 @@
 //!                                nice=1 connects=5`
 //! tls: yes                       there is a certificate, so that STARTTLS is offered
 //! listener: smtps submission     what the listener is for, in the words of the file `listen`
+//! geoip: 192.0.2.0/24 EU DE Berlin 52.5 13.4
+//!                                what the database of places knows; or NETWORK AS64500 NAME
 //! load: 9.5                      1-minute load average at accept
 //! connections: 3                 so many of this client are open, this one included
 //! history: -1                    what the others have found out of the client's karma
@@ -43,6 +45,7 @@
 //! contains the text; `UPDATE=1` rewrites the `S:` lines of failing scripts for review.
 
 pub(crate) mod memory;
+pub(crate) mod places;
 pub(crate) mod play;
 pub(crate) mod pure;
 pub(crate) mod script;

@@ -152,6 +152,7 @@ pub static REGISTRY: &[Entry] = &[
         "http_config",
         "settings are read from the config folder only; fetch them into it by a timer",
     ),
+    reputation("ident/geoip", &["geoip"], ident::geoip::load),
     reputation("ident/p0f", &["p0f"], ident::p0f::load),
     reputation("karma", &[], karma::load),
     plugin("loadcheck", &[], loadcheck::load),

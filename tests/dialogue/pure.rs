@@ -82,7 +82,10 @@ impl Visitor {
         let folder = Folder::new()?;
         let files = script.config(&folder.path().to_string_lossy());
         let defaults = Defaults { host_name: "mx.example.net".into(), cores: 2 };
-        let (site, problems) = load(&Files::in_memory(files), &defaults, None, Strictness::Start);
+        let mut octets = script.places.files();
+        octets.extend(files.into_iter().map(|(name, text)| (name, text.into_bytes())));
+        let files = Files::in_memory_bytes(octets);
+        let (site, problems) = load(&files, &defaults, None, Strictness::Start);
         if let Some(error) = problems.iter().find(|it| it.severity == Severity::Error) {
             return Err(Failure::of(&format!("tests/dialogues/{}.txt: {error}", script.name)));
         }

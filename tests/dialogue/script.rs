@@ -4,6 +4,7 @@
 //! transcript that is not played proves nothing.
 
 use crate::dialogue::memory::Memory;
+use crate::dialogue::places::Places;
 use crate::dialogue::zone::Zone;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub(crate) struct Script {
     pub(crate) zone: Zone,
     /// What the store holds.
     pub(crate) memory: Memory,
+    /// What the databases of places know.
+    pub(crate) places: Places,
     pub(crate) load: Option<f64>,
     /// There is a certificate.
     pub(crate) tls: bool,
@@ -125,6 +128,7 @@ impl Script {
             "peer" => self.peer = Some(value.parse().map_err(|_| "peer: an address")?),
             "dns" => self.zone.add(value)?,
             "store" => self.memory.add(value)?,
+            "geoip" => self.places.add(value)?,
             "load" => self.load = Some(value.parse().map_err(|_| "load: a number")?),
             "tls" => self.tls = value == "yes",
             "listener" => self.listener = value.to_string(),
@@ -210,6 +214,7 @@ impl Script {
             _ if self.pure.is_some() => Some("marked pure"),
             _ if !self.zone.is_empty() => Some("answers from DNS"),
             _ if self.memory.is_set() => Some("a store of its own"),
+            _ if self.places.is_set() => Some("databases of places"),
             _ if self.load.is_some() => Some("a load average"),
             _ if self.connections.is_some() => Some("other connections"),
             _ if self.peer.is_some_and(|ip| ip != Ipv4Addr::LOCALHOST) => {
@@ -401,6 +406,7 @@ mod tests {
             ("peer: 192.0.2.1\n", "C: x", false),
             ("peer: ::1\n", "C: x", false),
             ("load: 9\n", "C: x", false),
+            ("geoip: 192.0.2.0/24 EU DE Berlin\n", "C: x", false),
             ("connections: 2\n", "C: x", false),
             ("pure: so\n", "C: x", false),
             ("dns: a.example A 192.0.2.1\n", "C: x", false),
