@@ -470,6 +470,18 @@ mod targets {
         ];
         drive("config", seeds, crate::config::files::fuzz);
     }
+
+    #[test]
+    fn mmdb() {
+        use crate::config::mmdb::write::{city, write};
+        let ip = |text: &str| text.parse().expect("an address");
+        let berlin = city("EU", ["DE", "Germany"], "Berlin", Some((52.5, 13.4)));
+        let networks = [(ip("192.0.2.0"), 24, berlin.clone()), (ip("2001:db8::"), 32, berlin)];
+        let four = write(false, 24, networks.get(..1).unwrap_or_default());
+        let seeds = [four, write(true, 28, &networks), write(true, 32, &networks)];
+        let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
+        drive("mmdb", &seeds, crate::config::mmdb::fuzz);
+    }
 }
 
 #[test]

@@ -12,13 +12,18 @@
 //! peer: 192.0.2.1                the client; 192.0.2.1 in the pure form, loopback over TCP
 //! dns: NAME TYPE DATA            or NXDOMAIN, NODATA, SERVFAIL, TIMEOUT; other names: NXDOMAIN
 //! store: karma 192.0.2.1 naughty=3 nice=1 connects=4 naughty_ago=3600
-//!                                a record; greylist KEY black= white= first_ago= last_ago=; `away`:
-//!                                the store cannot say. What is recorded is logged: `L: store: karma
-//!                                192.0.2.1 naughty=4 nice=1 connects=5`
+//!                                a record; greylist KEY black= white= first_ago= last_ago=;
+//!                                whitelist ADDRESS mails= written_ago=; `away`: the store cannot say.
+//!                                What is recorded is logged: `L: store: karma 192.0.2.1 naughty=4
+//!                                nice=1 connects=5`
 //! tls: yes                       there is a certificate, so that STARTTLS is offered
 //! listener: smtps submission     what the listener is for, in the words of the file `listen`
 //! guesses: 10                    logins that failed lately from the client's network
+//! geoip: 192.0.2.0/24 EU DE Berlin 52.5 13.4
+//!                                what the database of places knows; or NETWORK AS64500 NAME
 //! load: 9.5                      1-minute load average at accept
+//! connections: 3                 so many of this client are open, this one included
+//! history: -1                    what the others have found out of the client's karma
 //! pure: reason                   never over TCP, why
 //! ---
 //! S: 220 mx.example.net ESMTP *  exact reply line without CR LF, `*` matches anything
@@ -41,6 +46,7 @@
 //! contains the text; `UPDATE=1` rewrites the `S:` lines of failing scripts for review.
 
 pub(crate) mod memory;
+pub(crate) mod places;
 pub(crate) mod play;
 pub(crate) mod pure;
 pub(crate) mod script;

@@ -15,7 +15,7 @@ use crate::json::Json;
 use mailreeve::config::Defaults;
 use mailreeve::config::files::Files;
 use mailreeve::plugin::site::Site;
-use mailreeve::plugin::{Chain, Cx, Hook, HookSet, Hooked, Loaded, Plugin, Verdict};
+use mailreeve::plugin::{Arrival, Chain, Cx, Hook, HookSet, Hooked, Loaded, Plugin, Verdict};
 use mailreeve::plugins::load::{Strictness, load};
 use mailreeve::smtp::address::Address;
 use std::net::{IpAddr, Ipv4Addr};
@@ -110,7 +110,7 @@ fn site(files: &[(&str, &str)]) -> Site {
 }
 
 fn client(site: &Arc<Site>) -> Visitor {
-    Visitor::connect(Arc::clone(site), IpAddr::V4(Ipv4Addr::LOCALHOST), None)
+    Visitor::connect(Arc::clone(site), IpAddr::V4(Ipv4Addr::LOCALHOST), Arrival::default())
 }
 
 /// Sends octets and takes all that comes of them.

@@ -300,6 +300,33 @@ impl Files {
         Foreign::Missing
     }
 
+    /// The octets of a database of the system, by its whole path, at most `max` of them. None where it
+    /// is missing, and where it cannot be read, which is a warning. It may be far too large to be read
+    /// again only to see whether it has changed: its digest is of the file's identity, size and times,
+    /// except in memory. Only names that end in `.mmdb` are taken for such a file later.
+    pub fn database(&self, path: &str, max: u64, problems: &mut Vec<Problem>) -> Option<Vec<u8>> {
+        let found = self.locate_database(path)?;
+        match self.source.read(&found, max) {
+            Ok(content) => Some(content),
+            Err(what) => {
+                Problem::in_file(Severity::Warning, path, what).note(problems);
+                None
+            }
+        }
+    }
+
+    /// Finds a database, and notes what it is like now.
+    fn locate_database(&self, path: &str) -> Option<Found> {
+        let found = self.source.locate(path, &self.stamps);
+        let mut hasher = DefaultHasher::new();
+        match &found {
+            Some(found) => self.source.identify(found, &self.stamps, &mut hasher),
+            None => false.hash(&mut hasher),
+        }
+        self.digests.borrow_mut().insert(path.to_owned(), hasher.finish());
+        found
+    }
+
     /// Names of the regular files in a sub-folder, links to such included, those with a leading
     /// dot left out; sorted. The folders searched count as one. A missing sub-folder has none.
     pub fn names(&self, sub: &str) -> Vec<String> {
@@ -319,19 +346,27 @@ impl Files {
 
     /// A number that is the same for the same content of a setting: of the text of its lines,
     /// what is included among them, and of whether the file exists; of the raw octets for what was
-    /// read with [`Files::bytes`] or ends in `.cdb`, or is a whole path. It belongs to what was read last under this
-    /// name, and only what was never read is read now. It holds within one build of the program.
+    /// read with [`Files::bytes`] or ends in `.cdb`, or is a whole path. It belongs to what was read
+    /// last under this name, and only what was never read is read now. It holds within one build of
+    /// the program.
     pub fn digest(&self, name: &str) -> u64 {
-        if let Some(digest) = self.known_digest(name) {
-            return digest;
+        match self.known_digest(name) {
+            Some(digest) => digest,
+            None => self.digest_now(name, &mut Vec::new()),
         }
-        let mut unheard = Vec::new();
-        if name.ends_with(".cdb") {
-            self.bytes(name, &mut unheard);
+    }
+
+    /// The same of what there is under a name now. It is looked at in the way in which its kind is
+    /// read, so that it counts as one of the files that this configuration was made of.
+    pub fn digest_now(&self, name: &str, problems: &mut Vec<Problem>) -> u64 {
+        if name.starts_with('/') && name.ends_with(".mmdb") {
+            self.locate_database(name);
         } else if name.starts_with('/') {
             self.system(name);
+        } else if name.ends_with(".cdb") {
+            self.bytes(name, problems);
         } else {
-            self.lines(name, &mut unheard);
+            self.lines(name, problems);
         }
         self.known_digest(name).unwrap_or_default()
     }

@@ -7,6 +7,7 @@
 
 pub mod cdb;
 pub mod files;
+pub mod mmdb;
 pub mod nets;
 pub mod patterns;
 pub mod peers;

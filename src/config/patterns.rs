@@ -10,15 +10,17 @@ use crate::smtp::address;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use std::collections::HashMap;
 
+pub use self::addresses::AddressList;
 pub use self::domains::DomainList;
 pub use self::names::NameList;
 
+mod addresses;
 mod domains;
 mod names;
 
 /// A domain in the form that addresses carry: lower case, and A-labels where the admin wrote an
 /// internationalized name (RFC 5890). What cannot be converted stays as it is, and matches nothing.
-pub(super) fn canonical(domain: &str) -> String {
+pub fn canonical(domain: &str) -> String {
     let lower = domain.to_ascii_lowercase();
     if domain.is_ascii() {
         return lower;

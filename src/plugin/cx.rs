@@ -131,7 +131,7 @@ impl<'a> Cx<'a> {
         self.ground.message
     }
 
-    /// What is known at accept.
+    /// What was known when the client was accepted; None outside the daemon.
     pub fn arrival(&self) -> Option<&'a Arrival> {
         self.ground.arrival
     }

@@ -7,6 +7,7 @@ use crate::config::types::Role;
 use crate::smtp::address::Address;
 use crate::smtp::verdict::Verdict;
 use std::any::Any;
+use std::sync::Arc;
 
 /// Why a client or a mail is exempt from content and reputation checks. It never gives the right to
 /// relay: a sender's address can be forged.
@@ -95,6 +96,23 @@ pub struct ClientCertificate {
     pub trusted: bool,
 }
 
+/// Where on earth the client's network is, as far as a database knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Two letters (ISO 3166-1), in upper case.
+    pub country: Option<Box<str>>,
+    /// The country's name in English.
+    pub country_name: Option<Box<str>>,
+    /// Two letters: AF, AN, AS, EU, NA, OC, SA.
+    pub continent: Option<Box<str>>,
+    /// The city's name in English.
+    pub city: Option<Box<str>>,
+    /// Kilometres from here, where it is known where here is.
+    pub distance: Option<u32>,
+    /// The autonomous system that announces the network: `AS64500 NAME`.
+    pub asn: Option<Box<str>>,
+}
+
 /// Findings about the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -114,6 +132,8 @@ pub struct Facts {
     pub fcrdns: Option<bool>,
     /// The client talked before its turn.
     pub early: bool,
+    /// Where the client is, once that was looked up and found.
+    pub place: Option<Arc<Place>>,
     /// A block list names the address.
     pub listed: bool,
     /// Score of this connection: above 0 is nice, below 0 naughty.

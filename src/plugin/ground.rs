@@ -64,6 +64,9 @@ pub struct Arrival {
     pub same_ip_max: usize,
     /// The client's network is one of ours: the list `local` serves it, or it is loopback.
     pub is_local: bool,
+    /// The history of this client (nice connections minus naughty ones), where another connection of
+    /// it that is still open has found it out. Nothing may be asked at accept.
+    pub karma_history: Option<i32>,
 }
 
 /// The message for the hooks behind the end of data.
@@ -109,7 +112,7 @@ pub struct Ground<'a> {
     pub mail_notes: &'a Notes,
     /// The message.
     pub message: Option<MessageView<'a>>,
-    /// At accept only.
+    /// What was known at accept; None where the client did not come through it.
     pub arrival: Option<&'a Arrival>,
     /// What the session asks.
     pub occasion: Occasion<'a>,

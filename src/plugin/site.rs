@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::config::files::{Files, Line, Problem, Severity, Stamp};
 use crate::config::peers::Peers;
+use crate::limits::GEO_FILE_MAX;
 use crate::plugin::chain::{Chain, Loaded};
 use crate::plugin::log::{Level, Output};
 use crate::store;
@@ -98,6 +99,12 @@ impl<'a> Setup<'a> {
     pub fn system(&self, path: &str) -> String {
         self.note_read(path);
         self.files.system(path)
+    }
+
+    /// The octets of a database of other software, by its whole path, which ends in `.mmdb`.
+    pub fn database(&self, path: &str) -> Option<Vec<u8>> {
+        self.note_read(path);
+        self.files.database(path, GEO_FILE_MAX, &mut self.problems.borrow_mut())
     }
 
     /// Runs something that reports problems itself.

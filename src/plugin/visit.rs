@@ -93,6 +93,7 @@ pub struct Visit {
     site: Arc<Site>,
     chain: Arc<Chain>,
     peer: Peer,
+    arrival: Option<Arrival>,
     connected: Moment,
     facts: Facts,
     mail_facts: MailFacts,
@@ -135,6 +136,7 @@ impl Visit {
             site: Arc::clone(around.site),
             chain,
             peer,
+            arrival: None,
             connected: around.now,
             facts: Facts::default(),
             mail_facts: MailFacts::default(),
@@ -176,13 +178,13 @@ impl Visit {
         around: &Surroundings<'_>,
         out: &mut Vec<u8>,
     ) -> bool {
+        self.arrival = Some(*arrival);
         if !self.chain.has(Hook::Accept) {
             return true;
         }
         let chain = Arc::clone(&self.chain);
         let mut invocation = Invocation::new(Hook::Accept, &chain);
-        let mut host = host::Arriving { visit: self, arrival };
-        let step = invocation.run(&mut host, Place::Loop, around.now);
+        let step = invocation.run(self, Place::Loop, around.now);
         match step {
             Step::Done(verdict, Some(who)) if verdict.refusal().is_some() => {
                 self.tell_denied(&chain, who, &verdict, around.now);
@@ -372,6 +374,12 @@ impl Visit {
     /// The client may relay.
     pub fn may_relay(&self) -> bool {
         self.facts.relay
+    }
+
+    /// What karma has found out of the client's past; None for clients that it does not judge.
+    pub fn karma_history(&self) -> Option<i32> {
+        let exempt = self.facts.relay || self.facts.immune.is_some();
+        self.facts.karma_history.filter(|_| !exempt)
     }
 
     /// Log events since the last call.

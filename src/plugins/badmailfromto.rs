@@ -1,7 +1,8 @@
 //! Refuses mail from certain senders to certain recipients.
 //!
 //! A line of the file `badmailfromto` is `FROM TO`, two addresses with any white space between
-//! them, where `@host` stands for everybody at that host. The refusal comes at RCPT and reads as if
+//! them, where `@host` stands for everybody at that host. Case does not matter, and an
+//! internationalized host may be written in its own letters. The refusal comes at RCPT and reads as if
 //! the recipient did not exist, so that somebody who pesters one person does not learn that it is
 //! he who is not wanted. It holds for everyone, relay clients and white-listed ones included.
 //!
@@ -16,6 +17,7 @@
 //! When it cannot tell: there is nothing to find out.
 
 use crate::config::files::{Line, Problem, quote};
+use crate::config::patterns::canonical;
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
@@ -53,8 +55,7 @@ impl BadMailFromTo {
                 let what = format!("only two words are read, not {}", quote(more));
                 Problem::warning(line, what).note(problems);
             }
-            let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
-            senders.entry(to).or_default().insert(from);
+            senders.entry(spelling(to)).or_default().insert(spelling(from));
         }
         BadMailFromTo { senders }
     }
@@ -65,6 +66,14 @@ impl BadMailFromTo {
             self.senders.get(&to).is_some_and(|senders| from.iter().any(|it| senders.contains(it)))
         };
         spellings(to).into_iter().any(unwelcome)
+    }
+}
+
+/// An entry in the form that addresses carry: lower case, its host in A-labels (RFC 5890).
+fn spelling(entry: &str) -> String {
+    match entry.rsplit_once('@') {
+        Some((local, host)) => format!("{}@{}", local.to_ascii_lowercase(), canonical(host)),
+        None => entry.to_ascii_lowercase(),
     }
 }
 
@@ -133,6 +142,28 @@ mod tests {
         ] {
             let sender = address::parse_reverse(from.as_bytes(), false).unwrap();
             let recipient = address::parse_forward(to.as_bytes(), false).unwrap();
+            assert_eq!(list.holds(sender.address().unwrap(), &recipient), listed, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn internationalized_hosts_are_found_in_both_columns() {
+        let (list, problems) = read(
+            "Ex@B\u{fc}cher.example ann@m\u{fc}nchen.example\n\
+             @m\u{fc}nchen.example @b\u{fc}cher.example\n\
+             x@xn--bcher-kva.example y@xn--mnchen-3ya.example",
+        );
+        assert!(problems.is_empty(), "{problems:?}");
+        for (from, to, listed) in [
+            ("<ex@xn--bcher-kva.example>", "<ann@xn--mnchen-3ya.example>", true),
+            ("<ex@b\u{fc}cher.example>", "<Ann@M\u{fc}nchen.example>", true),
+            ("<any@xn--mnchen-3ya.example>", "<any@xn--bcher-kva.example>", true),
+            ("<x@b\u{fc}cher.example>", "<y@m\u{fc}nchen.example>", true),
+            ("<ex@bucher.example>", "<ann@xn--mnchen-3ya.example>", false),
+            ("<ex@xn--bcher-kva.example>", "<ann@munchen.example>", false),
+        ] {
+            let sender = address::parse_reverse(from.as_bytes(), true).unwrap();
+            let recipient = address::parse_forward(to.as_bytes(), true).unwrap();
             assert_eq!(list.holds(sender.address().unwrap(), &recipient), listed, "{from} {to}");
         }
     }

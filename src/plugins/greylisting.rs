@@ -25,7 +25,9 @@
 //!   mode           the former `reject`: `testonly` and `off` are 0, `denysoft` is 1
 //!   deny_late      `1`: defer at DATA, not at MAIL or RCPT; by default `0`
 //!   per_recipient  `1`: look at RCPT, not at MAIL; by default `0`
-//!   p0f, geoip     accepted and not used: they told by system and country whom to defer
+//!   geoip          two-letter codes of countries with commas between them, such as `DE,AT,CH`: clients
+//!                  there are exempt. It needs the plugin ident/geoip before this one
+//!   p0f            accepted and not used: it told by the client's system whom to defer
 //!   grey_timeout, upgrade, db_dir, nfslock, redis
 //!                  accepted and not used: the file `store` says where the records are kept
 //!
@@ -79,6 +81,8 @@ struct Options {
     reject: bool,
     deny_late: bool,
     per_recipient: bool,
+    /// Countries whose clients are exempt, in upper case.
+    countries: Vec<Box<str>>,
 }
 
 impl Default for Options {
@@ -92,6 +96,7 @@ impl Default for Options {
             reject: true,
             deny_late: false,
             per_recipient: false,
+            countries: Vec::new(),
         }
     }
 }
@@ -170,16 +175,33 @@ impl Options {
                 format!("white_timeout {asked}: the store forgets after {WHITE_MAX} seconds");
             warnings.push(what);
         }
-        for name in ["p0f", "geoip"] {
-            if args.named(name).is_some() {
-                warnings.push(format!("{name} is not looked at: all clients are greylisted alike"));
-            }
+        if args.named("p0f").is_some() {
+            let what = "p0f is not looked at: clients of all systems are greylisted alike";
+            warnings.push(what.to_string());
+        }
+        if let Some(list) = args.named("geoip") {
+            self.take_countries(&list, args);
         }
         for what in warnings {
             setup.with_problems(|problems| Problem::warning(&args.line, what).note(problems));
         }
         for name in FORMER {
             args.named(name);
+        }
+    }
+
+    fn take_countries(&mut self, list: &str, args: &mut Args) {
+        let is_code =
+            |code: &str| code.len() == 2 && code.bytes().all(|it| it.is_ascii_alphabetic());
+        self.countries.clear();
+        for code in list.split(',').filter(|code| !code.is_empty()) {
+            if is_code(code) {
+                self.countries.push(code.to_ascii_uppercase().into());
+            } else {
+                args.complain(format!(
+                    "geoip {code}: use two-letter codes with commas between them"
+                ));
+            }
         }
     }
 
@@ -241,6 +263,10 @@ impl Greylisting {
             cx.log(Level::Info, "skip, excluded");
             return Ok(false);
         }
+        if let Some(country) = self.exempt_country(cx) {
+            cx.log(Level::Info, format!("skip, geoip {country}"));
+            return Ok(false);
+        }
         let key = self.options.key(cx.peer().ip, sender, recipient);
         let record = match cx.recall(GREYLIST, &key)? {
             Ok(found) => found.as_deref().and_then(Record::decode),
@@ -280,6 +306,12 @@ impl Greylisting {
             cx.log(Level::Info, "fail, tolerated");
         }
         Ok(defers && self.options.reject)
+    }
+
+    /// The client's country, if its clients are exempt.
+    fn exempt_country(&self, cx: &Cx<'_>) -> Option<Box<str>> {
+        let country = cx.facts().place.as_ref()?.country.as_ref()?.to_ascii_uppercase();
+        self.options.countries.iter().find(|exempt| ***exempt == *country).cloned()
     }
 
     /// Defers now, or at DATA.

@@ -2,7 +2,10 @@
 //!
 //! First the number: more connections from one address (IPv6: one /64) than `concurrency_per_ip`
 //! allows are put off. A good history (`karma` above 5) raises the limit by 3, a bad one (below 0)
-//! lowers it to 1. Loopback and clients that may relay have no limit. Then the file: of its lines
+//! lowers it to 1. At accept that is known from the client's connections that are open already, and
+//! nobody needs it for a first one; several that come in the same moment are counted once more before
+//! the greeting, when karma has looked. Loopback, clients that may relay and, before the greeting,
+//! whitelisted ones have no such limit. Then the file: of its lines
 //! `NETWORK CODE [message]` the first whose network holds the address decides. A network is an address,
 //! a block `192.0.2.0/24` or `2001:db8::/32`, or a prefix that ends in a dot or colon. The codes are
 //!   DENY, DENY_DISCONNECT, DENYHARD       refuse for good
@@ -115,19 +118,14 @@ fn parse(line: &Line, problems: &mut Vec<Problem>) -> Option<(Net, Rule)> {
 
 impl Plugin for HostsAllow {
     fn hooks(&self) -> HookSet {
-        HookSet::of(&[Hook::Accept])
+        HookSet::of(&[Hook::Accept, Hook::Greet])
     }
 
     fn accept(&self, cx: &mut Cx<'_>) -> Hooked {
         let ip = cx.peer().ip;
-        if let Some(arrival) = cx.arrival() {
-            let limit = limit(arrival, cx.facts().karma_history);
-            if limit != 0 && arrival.same_ip > limit {
-                let mine = format!("{} > {limit}", arrival.same_ip);
-                cx.log(Level::Info, format!("fail: too many connections from {ip} ({mine})"));
-                let text = format!("too many connections from {ip}, try again later");
-                return Ok(Verdict::deny_soft((7, 0), text));
-            }
+        let history = cx.arrival().and_then(|arrival| arrival.karma_history);
+        if let Some(refusal) = too_many(cx, history) {
+            return Ok(refusal);
         }
         let Some(rule) = self.find(ip) else {
             cx.log(Level::Debug, "pass, no match");
@@ -137,6 +135,28 @@ impl Plugin for HostsAllow {
         cx.log(Level::Info, format!("{word}, match in hosts_allow ({})", rule.written));
         Ok(rule.verdict.clone())
     }
+
+    /// By now karma may have found out what nobody knew at accept.
+    fn greet(&self, cx: &mut Cx<'_>) -> Hooked {
+        let exempt = cx.may_relay() || cx.facts().immune.is_some();
+        let history = cx.facts().karma_history.filter(|_| !exempt);
+        let refusal = history.and_then(|history| too_many(cx, Some(history)));
+        Ok(refusal.unwrap_or(Verdict::Declined))
+    }
+}
+
+/// The refusal of one connection too many.
+fn too_many(cx: &mut Cx<'_>, history: Option<i32>) -> Option<Verdict> {
+    let arrival = cx.arrival()?;
+    let limit = limit(arrival, history);
+    if limit == 0 || arrival.same_ip <= limit {
+        return None;
+    }
+    let ip = cx.peer().ip;
+    let mine = format!("{} > {limit}", arrival.same_ip);
+    cx.log(Level::Info, format!("fail: too many connections from {ip} ({mine})"));
+    let text = format!("too many connections from {ip}, try again later");
+    Some(Verdict::deny_soft((7, 0), text))
 }
 
 impl HostsAllow {
@@ -278,6 +298,22 @@ mod tests {
             } else {
                 assert_eq!(reply, "", "{same_ip} of {same_ip_max}");
             }
+        }
+    }
+
+    #[test]
+    fn what_other_connections_have_found_out_counts_at_accept() {
+        for (same_ip, karma_history, refused) in [
+            (1, Some(-1), None),
+            (2, Some(-1), Some("2 > 1")),
+            (8, Some(6), None),
+            (9, Some(6), Some("9 > 8")),
+            (2, None, None),
+        ] {
+            let arrival = Arrival { same_ip, same_ip_max: 5, karma_history, ..Arrival::default() };
+            let (reply, said, _) = arrive("", "192.0.2.1", &arrival);
+            assert_eq!(reply.starts_with("421 4.7.0 too many connections"), refused.is_some());
+            assert!(refused.is_none_or(|counts| said.ends_with(&format!("({counts})"))), "{said}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! and is at more than 5 naughty ones gets a day more for each of them. Clients are told apart by
 //! their IPv4 address, or by the /64 of their IPv6 address. Clients that may relay and hosts that are
 //! whitelisted are neither judged nor remembered; put `relay` and `whitelist` before this plugin.
+//! Where `hosts_allow` is listed too, whoever has a bad history has one connection at a time.
 //!
 //! A score below -4 also refuses the message at hand, unless all its recipients are special accounts
 //! such as postmaster. `mailreeve karma` shows what is remembered, and forgives.

@@ -216,18 +216,12 @@ impl Loading<'_> {
     /// The plugin of the snapshot before, if its line is there again and its files are the same.
     fn unchanged(&mut self, key: &str) -> Option<Part> {
         let part = self.earlier?.parts.get(key)?.clone();
-        for (name, digest) in &part.read {
-            // Reading makes the digest, and remembers that this snapshot depends on the file.
-            if name.ends_with(".cdb") {
-                self.files.bytes(name, self.problems);
-            } else {
-                self.files.lines(name, self.problems);
-            }
-            if self.files.digest(name) != *digest {
-                return None;
-            }
-        }
-        Some(part)
+        // Looking makes the digests, and remembers that this snapshot depends on the files.
+        let same = part
+            .read
+            .iter()
+            .all(|(name, digest)| self.files.digest_now(name, self.problems) == *digest);
+        same.then_some(part)
     }
 
     fn logger(&mut self, line: &Line) {
@@ -366,6 +360,30 @@ mod tests {
             of("::1"),
             ("local".to_string(), "relay relay_3a2 rcpt_ok queue::discard".to_string())
         );
+    }
+
+    /// Files by their whole path, of other software, are looked at again like the config folder's.
+    #[test]
+    fn plugins_that_read_elsewhere_are_taken_over_too() {
+        let defaults = Defaults { host_name: "mx.example.net".to_string(), cores: 1 };
+        let load_with = |excluded: &str, earlier: Option<&Site>| {
+            let files = [
+                ("plugins", "greylisting\nrcpt_ok\nqueue/discard"),
+                ("greylist_exclude_files", "/etc/postgrey/whitelist"),
+                ("/etc/postgrey/whitelist", excluded),
+            ];
+            let owned = files.map(|(name, text)| (name.to_string(), text.to_string()));
+            let files = Files::in_memory(owned);
+            let (site, problems) = load(&files, &defaults, earlier, Strictness::Reload);
+            assert!(problems.is_empty(), "{problems:?}");
+            site
+        };
+        let first = load_with("192.0.2.1", None);
+        let same = load_with("192.0.2.1", Some(&first));
+        let other = load_with("192.0.2.2", Some(&first));
+        let plugin = |site: &Site| Arc::clone(&site.base.plugins()[0].plugin);
+        assert!(Arc::ptr_eq(&plugin(&first), &plugin(&same)));
+        assert!(!Arc::ptr_eq(&plugin(&first), &plugin(&other)));
     }
 
     #[test]

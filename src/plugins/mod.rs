@@ -10,6 +10,7 @@ pub mod load;
 pub mod logging;
 pub mod queue;
 
+pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
 pub mod badmailfromto;
 pub mod badrcptto;
@@ -115,6 +116,7 @@ pub static REGISTRY: &[Entry] = &[
         "vpopmaild is not asked; let the program vchkpw of vpopmail check passwords",
     ),
     plugin("auth/authdeny", &["authdeny"], auth::authdeny::load),
+    plugin("autowhitelist_relayrcpt", &[], autowhitelist_relayrcpt::load),
     plugin(
         "badmailfrom",
         &["check_badmailfrom", "check_badmailfrom_patterns", "badmailfrom_patterns"],
@@ -151,6 +153,7 @@ pub static REGISTRY: &[Entry] = &[
         "http_config",
         "settings are read from the config folder only; fetch them into it by a timer",
     ),
+    reputation("ident/geoip", &["geoip"], ident::geoip::load),
     reputation("ident/p0f", &["p0f"], ident::p0f::load),
     reputation("karma", &[], karma::load),
     plugin("loadcheck", &[], loadcheck::load),
@@ -177,6 +180,11 @@ pub static REGISTRY: &[Entry] = &[
         "addresses and parameters are parsed by the daemon itself, by RFC 5321",
     ),
     Entry { name: "peers", aliases: &[], kind: Kind::Peers, reputation: false },
+    gone(
+        "qmail_deliverable",
+        "what its daemon is asked over HTTP is written down nowhere; list the mailboxes in \
+         goodrcptto for check_goodrcptto, or let check_smtp_forward ask the server that has them",
+    ),
     plugin("queue/discard", &[], queue::discard::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
     plugin("quit_fortune", &[], quit_fortune::load),

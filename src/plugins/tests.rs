@@ -6,6 +6,7 @@ pub(crate) mod testing;
 
 use super::*;
 use crate::config::files::Files;
+use crate::config::mmdb::write::{Datum, write};
 use crate::config::{Config, Defaults};
 use crate::plugin::chain::{Observed, ask, tell};
 use crate::plugin::cx::{Cx, Ground, Occasion, Peer};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 /// A line that loads the plugin, where it cannot do without arguments.
 fn line_of(name: &str) -> String {
     match name {
+        "ident/geoip" => "ident/geoip db_dir /geo".to_string(),
         "ident/p0f" => "ident/p0f /run/p0f.sock".to_string(),
         "queue/maildir" => "queue/maildir /var/mail/all".to_string(),
         "rcpt_map" => "rcpt_map domain example.com file map".to_string(),
@@ -30,7 +32,11 @@ fn line_of(name: &str) -> String {
 
 fn loaded(entry: &Entry) -> Option<Arc<dyn Plugin>> {
     let Kind::Plugin(load) = entry.kind else { return None };
-    let files = Files::in_memory([("map".to_string(), "b@example.com OK".to_string())]);
+    let networks = [("192.0.2.0".parse().expect("an address"), 24, Datum::Truth(true))];
+    let files = Files::in_memory_bytes([
+        ("map".to_string(), b"b@example.com OK".to_vec()),
+        ("/geo/GeoLite2-City.mmdb".to_string(), write(true, 24, &networks)),
+    ]);
     let mut problems = Vec::new();
     let setup = Setup::new(&files, &mut problems);
     let mut args = Args::of(&line_of(entry.name));

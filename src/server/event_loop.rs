@@ -80,6 +80,15 @@ struct Listener {
     ready: bool,
 }
 
+/// What the loop knows of a client that has connections. It goes with the last of them, for a first
+/// connection is never one too many.
+#[derive(Default)]
+struct Client {
+    connections: usize,
+    /// Nice connections minus naughty ones, once karma has told that of any of them.
+    karma_history: Option<i32>,
+}
+
 /// The loop's own state.
 pub struct EventLoop {
     poll: Poll,
@@ -99,7 +108,7 @@ pub struct EventLoop {
     signals: Option<Signals>,
     slots: Slots,
     connections_max: usize,
-    by_ip: HashMap<IpAddr, usize>,
+    by_ip: HashMap<IpAddr, Client>,
     ready: VecDeque<SlotId>,
     timers: BinaryHeap<Reverse<(Duration, usize, u32)>>,
     buffer: Vec<u8>,
@@ -447,13 +456,13 @@ impl EventLoop {
     }
 
     fn count_in(&mut self, site_ip: IpAddr) {
-        *self.by_ip.entry(site_ip).or_default() += 1;
+        self.by_ip.entry(site_ip).or_default().connections += 1;
     }
 
     fn count_out(&mut self, site_ip: IpAddr) {
-        if let Some(count) = self.by_ip.get_mut(&site_ip) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(client) = self.by_ip.get_mut(&site_ip) {
+            client.connections -= 1;
+            if client.connections == 0 {
                 self.by_ip.remove(&site_ip);
             }
         }

@@ -58,6 +58,8 @@ pub struct Slot {
     pub hello: Vec<u8>,
     /// What the listener is for that the client came to.
     pub role: Role,
+    /// The client's history, as the loop has it from this visit.
+    pub karma_history: Option<i32>,
     /// The visit, unless it is away.
     pub visit: Option<Box<Visit>>,
     /// Input that could not be used yet.

@@ -1,4 +1,4 @@
-//! What must be remembered longer than a session: reputations and greylisting.
+//! What must be remembered longer than a session: reputations, greylisting, and whom we write to.
 //!
 //! The mail never depends on it. A check that wants to know the past asks, and skips when nobody can
 //! say in time; what it has to say goes into a queue and is written when it is convenient. So a
@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use keeper::Keeper;
-pub use ops::{GREYLIST, Greylist, KARMA, Karma, Op, Outcome, site_key};
+pub use ops::{Correspondent, GREYLIST, Greylist, KARMA, Karma, Op, Outcome, WHITELIST, site_key};
 pub use recorder::{READ_TIME_MAX, Store, StoreHandle, StoreThreads};
 pub use valkey::Server;
 
@@ -51,6 +51,9 @@ const KARMA_AGE: Duration = Duration::from_secs(90 * 86_400);
 /// Greylisting forgets after this; above qpsmtpd's `white_timeout` of 36 days.
 const GREYLIST_AGE: Duration = Duration::from_secs(40 * 86_400);
 
+/// Addresses that nobody here writes to any more are forgotten after this: ten years.
+const WHITELIST_AGE: Duration = Duration::from_secs(3_652 * 86_400);
+
 /// Where the store is and how long it remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -58,6 +61,7 @@ pub struct Settings {
     pub place: Place,
     karma_age: Duration,
     greylist_age: Duration,
+    whitelist_age: Duration,
     rows_max: u64,
 }
 
@@ -73,8 +77,13 @@ pub enum Place {
 impl Settings {
     /// A store in this place that remembers for the usual times.
     pub fn new(place: Place) -> Settings {
-        let (karma_age, greylist_age) = (KARMA_AGE, GREYLIST_AGE);
-        Settings { place, karma_age, greylist_age, rows_max: ROWS_MAX }
+        Settings {
+            place,
+            karma_age: KARMA_AGE,
+            greylist_age: GREYLIST_AGE,
+            whitelist_age: WHITELIST_AGE,
+            rows_max: ROWS_MAX,
+        }
     }
 
     /// Reads the file `store`: `sqlite PATH`, `sqlite` (the default, in `state_dir`), or
@@ -98,6 +107,7 @@ impl Settings {
         let known = match table {
             Table::Karma => &mut self.karma_age,
             Table::Greylist => &mut self.greylist_age,
+            Table::Whitelist => &mut self.whitelist_age,
         };
         *known = age.max(*known);
     }
@@ -106,6 +116,7 @@ impl Settings {
         match table {
             Table::Karma => self.karma_age,
             Table::Greylist => self.greylist_age,
+            Table::Whitelist => self.whitelist_age,
         }
     }
 

@@ -19,6 +19,9 @@ pub const KARMA: &str = "karma";
 /// Name of the table of greylisted senders, as plugins ask for it.
 pub const GREYLIST: &str = "greylist";
 
+/// Name of the table of addresses that our users have written to, as plugins ask for it.
+pub const WHITELIST: &str = "whitelist";
+
 /// Longest key in octets: an address, a sender and a recipient. Longer ones are never stored.
 pub(super) const KEY_MAX: usize = 1_024;
 
@@ -47,6 +50,8 @@ pub enum Table {
     Karma,
     /// One [`Greylist`] for each combination that greylisting tells apart.
     Greylist,
+    /// One [`Correspondent`] for each address that our users have written to.
+    Whitelist,
 }
 
 /// How two values of a field make one.
@@ -83,15 +88,19 @@ const GREYLIST_FIELDS: [Field; 4] = [
     Field { name: "white", fold: Fold::Sum },
 ];
 
+const WHITELIST_FIELDS: [Field; 2] =
+    [Field { name: "written_at", fold: Fold::Latest }, Field { name: "mails", fold: Fold::Sum }];
+
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 2] = [Table::Karma, Table::Greylist];
+    pub const ALL: [Table; 3] = [Table::Karma, Table::Greylist, Table::Whitelist];
 
     /// The name by which plugins and back ends know it.
     pub const fn name(self) -> &'static str {
         match self {
             Table::Karma => KARMA,
             Table::Greylist => GREYLIST,
+            Table::Whitelist => WHITELIST,
         }
     }
 
@@ -104,6 +113,7 @@ impl Table {
         match self {
             Table::Karma => &KARMA_FIELDS,
             Table::Greylist => &GREYLIST_FIELDS,
+            Table::Whitelist => &WHITELIST_FIELDS,
         }
     }
 
@@ -116,6 +126,7 @@ impl Table {
         match self {
             Table::Karma => b'k',
             Table::Greylist => b'g',
+            Table::Whitelist => b'w',
         }
     }
 }
@@ -163,7 +174,7 @@ impl Row {
         }
     }
 
-    /// The row as octets, for [`Karma::decode`] and [`Greylist::decode`].
+    /// The row as octets, for [`Karma::decode`] and its like.
     pub fn encode(&self, table: Table) -> Box<[u8]> {
         let values = self.values(table).flat_map(|(_, value)| value.to_le_bytes());
         [VERSION, table.tag()].into_iter().chain(values).collect()
@@ -313,6 +324,38 @@ impl From<&Row> for Greylist {
     }
 }
 
+/// What is known of an address that our users have written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Correspondent {
+    /// The latest mail to it, in seconds since 1970.
+    pub written_at: u64,
+    /// Mails to it.
+    pub mails: u32,
+}
+
+impl Correspondent {
+    /// A record from the store's answer; `None` if it is none.
+    pub fn decode(octets: &[u8]) -> Option<Correspondent> {
+        Row::decode(Table::Whitelist, octets).map(|row| Correspondent::from(&row))
+    }
+
+    /// The record as the store answers it; plugins' tests use it.
+    pub fn encode(&self) -> Box<[u8]> {
+        self.row().encode(Table::Whitelist)
+    }
+
+    fn row(&self) -> Row {
+        Row::from_values(Table::Whitelist, [self.written_at, u64::from(self.mails)])
+    }
+}
+
+impl From<&Row> for Correspondent {
+    fn from(row: &Row) -> Correspondent {
+        let [written_at, mails, ..] = row.0;
+        Correspondent { written_at, mails: count(mails) }
+    }
+}
+
 fn count(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
@@ -360,6 +403,12 @@ impl Op {
         Op::attempt(key, at, 0, 1)
     }
 
+    /// One of our users has written to the address `key`.
+    pub fn written_to(key: &str, at: u64) -> Op {
+        let mail = Correspondent { written_at: at.max(1), mails: 1 };
+        Op { table: Table::Whitelist, key: key.into(), row: mail.row() }
+    }
+
     fn attempt(key: &str, at: u64, black: u32, white: u32) -> Op {
         let at = at.max(1);
         let attempt = Greylist { first: at, last: at, black, white };
@@ -393,13 +442,15 @@ pub fn fuzz(data: &[u8]) {
         let mut twice = row;
         twice.merge(table, &row);
         assert!(twice.values(table).all(|(field, value)| value <= field.fold.bound()));
-        let other = if table == Table::Karma { Table::Greylist } else { Table::Karma };
-        assert_eq!(Row::decode(other, data), None);
+        let mut others = Table::ALL.into_iter().filter(|other| *other != table);
+        assert!(others.all(|other| Row::decode(other, data).is_none()));
     }
     let karma = Karma::decode(data);
     assert!(karma.is_none_or(|it| Karma::decode(&it.encode()) == Some(it)));
     assert!(karma.and_then(|it| it.penalty_start(2)).is_none_or(|start| start > 0));
     assert!(Greylist::decode(data).is_none_or(|it| Greylist::decode(&it.encode()) == Some(it)));
+    let known = Correspondent::decode(data);
+    assert!(known.is_none_or(|it| Correspondent::decode(&it.encode()) == Some(it)));
 }
 
 #[cfg(test)]

@@ -202,7 +202,9 @@ fn connect(path: &Path, make: bool, check: bool) -> Result<Connection, Trouble> 
     if layout != LAYOUT {
         return Err(Trouble::Broken(format!("its layout is {layout}, not {LAYOUT}")));
     }
-    for table in Table::ALL {
+    // A file of an earlier version lacks new tables until the daemon has made them.
+    let there = tables(&connection)?;
+    for table in Table::ALL.into_iter().filter(|table| make || there.contains(table)) {
         connection.prepare(&statements::read(table))?;
     }
     if check && path.metadata().is_ok_and(|it| it.len() <= CHECKED_MAX) {
@@ -222,25 +224,34 @@ fn create(path: &Path) -> std::io::Result<()> {
     OpenOptions::new().create(true).append(true).mode(0o640).open(path).map(drop)
 }
 
-/// Makes the tables in an empty file. A database of another program is left alone.
+/// Makes the tables that are missing: all of them in an empty file, new ones in a file of an earlier
+/// version. A database of another program is left alone.
 fn make_tables(connection: &mut Connection) -> Result<(), Trouble> {
-    let count = "SELECT count(*) FROM sqlite_schema WHERE name IN ('karma', 'greylist')";
-    let (any, ours) = ("SELECT count(*) FROM sqlite_schema", count);
-    let has = |connection: &Connection, query: &str| -> Result<bool, Trouble> {
-        Ok(connection.query_row(query, [], |row| row.get::<_, i64>(0))? > 0)
-    };
-    if has(connection, ours)? {
+    let there = tables(connection)?;
+    if there.len() == Table::ALL.len() {
         return Ok(());
     }
-    if has(connection, any)? {
+    let any = "SELECT count(*) FROM sqlite_schema";
+    if there.is_empty() && connection.query_row(any, [], |row| row.get::<_, i64>(0))? > 0 {
         return Err(Trouble::Other("is a database of another program".to_string()));
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for table in Table::ALL {
         transaction.execute_batch(&statements::create(table))?;
     }
-    transaction.execute_batch(&format!("PRAGMA user_version = {LAYOUT}"))?;
+    if there.is_empty() {
+        transaction.execute_batch(&format!("PRAGMA user_version = {LAYOUT}"))?;
+    }
     Ok(transaction.commit()?)
+}
+
+/// Which of our tables the file has.
+fn tables(connection: &Connection) -> Result<Vec<Table>, Trouble> {
+    let mut statement =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let names: Vec<String> = names.collect::<Result<_, _>>()?;
+    Ok(names.iter().filter_map(|name| Table::named(name)).collect())
 }
 
 /// A connection to the file.

@@ -189,4 +189,5 @@ fn plugins_lengthen_what_is_remembered() {
     settings.keep_at_least(Table::Greylist, GREYLIST_AGE * 2);
     assert_eq!(settings.age(Table::Greylist), GREYLIST_AGE * 2);
     assert_eq!(settings.age(Table::Karma), KARMA_AGE);
+    assert_eq!(settings.age(Table::Whitelist), WHITELIST_AGE);
 }

@@ -2,14 +2,15 @@
 
 use crate::daemon::client::{Client, small};
 use crate::daemon::house::{BINARY, Daemon, House};
-use crate::daemon::system::{is_inside_netns, skip, ticks};
+use crate::daemon::system::{is_inside_netns, skip, ticks, until};
+use mailreeve::store::{Op, Outcome, Place, Settings, Store};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Full is full, but nobody is left in silence, and a place that gets free is used.
 #[test]
@@ -104,6 +105,51 @@ fn one_address_has_its_share() {
         }
         daemon.stop();
     }
+}
+
+/// Of whom the store knows nothing good, one connection is served at a time: the ones that come in the
+/// same moment, too, and the next as soon as the first has left. A good past is worth three more.
+#[test]
+fn a_clients_past_moves_its_share() {
+    if !is_inside_netns("limits::a_clients_past_moves_its_share") {
+        return;
+    }
+    let house = House::new();
+    house.set("listen", "0.0.0.0:0");
+    house.set("plugins", "hosts_allow\nkarma reject 0\nrcpt_ok\nqueue/discard");
+    house.set("concurrency_per_ip", "4");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let place = Place::Sqlite(house.path("state/mailreeve.sqlite"));
+    let (store, threads) = Store::start(Settings::new(place), |_, _| {}).unwrap();
+    store.record([Op::close("198.51.100.1", Outcome::Naughty, now - 60)]);
+    store.record((0..6).map(|ago| Op::close("198.51.100.2", Outcome::Nice, now - ago)));
+    threads.finish();
+    let daemon = house.start();
+    let to = SocketAddr::new("192.0.2.200".parse().unwrap(), daemon.address().port());
+    for (source, served) in [("198.51.100.1", 1), ("198.51.100.2", 7), ("198.51.100.3", 4)] {
+        let too_many = format!("421 4.7.0 too many connections from {source}, try again later");
+        // The good one's past has to be known before it makes a difference.
+        let mut clients = vec![from(source, to)];
+        let together = if source == "198.51.100.2" {
+            assert!(clients[0].reply().starts_with("220 "));
+            7
+        } else {
+            5
+        };
+        clients.extend((0..together).map(|_| from(source, to)));
+        let first = usize::from(source == "198.51.100.2");
+        for (number, client) in clients.iter_mut().enumerate().skip(first) {
+            let reply = client.reply();
+            let expected = if number < served { "220 " } else { too_many.as_str() };
+            assert!(reply.starts_with(expected), "{source} {number}: {reply}");
+        }
+        // One leaves, one may come, as soon as those who were sent away have gone too.
+        clients.truncate(served);
+        clients[0].expect("QUIT", "221");
+        clients[0].ended();
+        until("a place", || from(source, to).reply().starts_with("220 ").then_some(()));
+    }
+    daemon.stop();
 }
 
 /// Both families are served by one daemon, each client under its own address.

@@ -2,7 +2,7 @@
 
 use mailreeve::plugin::question::Answer;
 use mailreeve::store::ops::{Row, Table};
-use mailreeve::store::{Greylist, Karma, Op};
+use mailreeve::store::{Correspondent, Greylist, Karma, Op};
 use std::collections::BTreeMap;
 
 /// All records.
@@ -20,6 +20,7 @@ type Fields = BTreeMap<String, u64>;
 /// The fields that a line may name; those that end in `_ago` are seconds before the client came.
 const KARMA: [&str; 5] = ["naughty", "nice", "connects", "naughty_ago", "seen_ago"];
 const GREYLIST: [&str; 4] = ["black", "white", "first_ago", "last_ago"];
+const WHITELIST: [&str; 2] = ["mails", "written_ago"];
 
 impl Memory {
     /// Takes `TABLE KEY field=number …`, or `away`. A key may hold blanks.
@@ -30,8 +31,12 @@ impl Memory {
         }
         let mut words: Vec<&str> = line.split(' ').collect();
         let table = words.first().and_then(|name| Table::named(name));
-        let table = table.ok_or("store: karma or greylist, a key, and field=number")?;
-        let known: &[&str] = if table == Table::Karma { &KARMA } else { &GREYLIST };
+        let table = table.ok_or("store: karma, greylist or whitelist, a key, and field=number")?;
+        let known: &[&str] = match table {
+            Table::Karma => &KARMA,
+            Table::Greylist => &GREYLIST,
+            Table::Whitelist => &WHITELIST,
+        };
         let mut fields = Fields::new();
         while let Some((name, number)) = words.last().and_then(|word| word.split_once('='))
             && known.contains(&name)
@@ -86,6 +91,7 @@ impl Memory {
                 let Greylist { black, white, .. } = Greylist::from(&*row);
                 format!("black={black} white={white}")
             }
+            Table::Whitelist => format!("mails={}", Correspondent::from(&*row).mails),
         };
         format!("store: {} {} {counts}", table.name(), op.key())
     }
@@ -107,6 +113,10 @@ fn row(table: Table, fields: &Fields, now: u64) -> Row {
             let last = time("last_ago").unwrap_or(first);
             Greylist { first, last, black: count("black"), white: count("white") }.encode()
         }
+        Table::Whitelist => {
+            let written_at = time("written_ago").unwrap_or(now);
+            Correspondent { written_at, mails: count("mails") }.encode()
+        }
     };
     Row::decode(table, &encoded).unwrap_or_default()
 }
@@ -121,6 +131,8 @@ mod tests {
             ("karma 192.0.2.1 naughty=3 nice=1 connects=4 naughty_ago=3600", true),
             ("greylist 192.0.2.0/24 a@example.org first_ago=10 white=1", true),
             ("greylist a=b@example.org black=1", true),
+            ("whitelist a@example.org mails=2 written_ago=60", true),
+            ("whitelist a@example.org black=1", false),
             ("away", true),
             ("karma 192.0.2.1", false),
             ("karma naughty=1", false),

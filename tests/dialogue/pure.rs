@@ -83,12 +83,21 @@ impl Visitor {
         let folder = Folder::new()?;
         let files = script.config(&folder.path().to_string_lossy());
         let defaults = Defaults { host_name: "mx.example.net".into(), cores: 2 };
-        let (site, problems) = load(&Files::in_memory(files), &defaults, None, Strictness::Start);
+        let mut octets = script.places.files();
+        octets.extend(files.into_iter().map(|(name, text)| (name, text.into_bytes())));
+        let files = Files::in_memory_bytes(octets);
+        let (site, problems) = load(&files, &defaults, None, Strictness::Start);
         if let Some(error) = problems.iter().find(|it| it.severity == Severity::Error) {
             return Err(Failure::of(&format!("tests/dialogues/{}.txt: {error}", script.name)));
         }
         let ip = script.peer.unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let mut visitor = Visitor::connect(Arc::new(site), ip, script.load);
+        let others = Arrival {
+            load: script.load,
+            same_ip: script.connections.unwrap_or(1),
+            karma_history: script.history,
+            ..Arrival::default()
+        };
+        let mut visitor = Visitor::connect(Arc::new(site), ip, others);
         visitor.offer(script);
         visitor.log.extend(problems.iter().map(ToString::to_string));
         visitor.zone = script.zone.clone();
@@ -123,14 +132,14 @@ impl Visitor {
     }
 
     /// Connects to a site, at rest before the greeting.
-    pub(crate) fn connect(site: Arc<Site>, ip: IpAddr, load: Option<f64>) -> Visitor {
+    pub(crate) fn connect(site: Arc<Site>, ip: IpAddr, arrival: Arrival) -> Visitor {
         let ip = ip.to_canonical();
         let served = site.chain_for(ip);
         let chain = served.unwrap_or(&site.base);
         let is_local = ip.is_loopback() || &*chain.name == "local";
         let unlimited = ip.is_loopback() || site.config.relay.allows(ip);
         let same_ip_max = if unlimited { 0 } else { site.config.concurrency_per_ip };
-        let arrival = Arrival { load, same_ip: 1, same_ip_max, is_local };
+        let arrival = Arrival { same_ip_max, is_local, ..arrival };
         let local = ([198, 51, 100, 25], 25).into();
         let peer = Peer { ip, port: 40_000, local, name: None };
         let around = surroundings(&site, Duration::ZERO);

@@ -4,6 +4,7 @@
 //! transcript that is not played proves nothing.
 
 use crate::dialogue::memory::Memory;
+use crate::dialogue::places::Places;
 use crate::dialogue::zone::Zone;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub(crate) struct Script {
     pub(crate) zone: Zone,
     /// What the store holds.
     pub(crate) memory: Memory,
+    /// What the databases of places know.
+    pub(crate) places: Places,
     pub(crate) load: Option<f64>,
     /// There is a certificate.
     pub(crate) tls: bool,
@@ -34,6 +37,10 @@ pub(crate) struct Script {
     pub(crate) guesses: u32,
     /// What the listener is for, in the words of the file `listen`.
     pub(crate) listener: String,
+    /// Connections of the client, this one included, where there are others.
+    pub(crate) connections: Option<usize>,
+    /// What they have found out of its history.
+    pub(crate) history: Option<i32>,
     /// Why it is never played over TCP.
     pub(crate) pure: Option<String>,
     pub(crate) steps: Vec<Step>,
@@ -123,10 +130,17 @@ impl Script {
             "peer" => self.peer = Some(value.parse().map_err(|_| "peer: an address")?),
             "dns" => self.zone.add(value)?,
             "store" => self.memory.add(value)?,
+            "geoip" => self.places.add(value)?,
             "load" => self.load = Some(value.parse().map_err(|_| "load: a number")?),
             "tls" => self.tls = value == "yes",
             "guesses" => self.guesses = value.parse().map_err(|_| "guesses: a number")?,
             "listener" => self.listener = value.to_string(),
+            "connections" => {
+                self.connections = Some(value.parse().map_err(|_| "connections: a number")?);
+            }
+            "history" => {
+                self.history = Some(value.parse().map_err(|_| "history: a number")?);
+            }
             "pure" if value.is_empty() => return Err("pure: say why".into()),
             "pure" => self.pure = Some(value.to_string()),
             _ => {
@@ -203,8 +217,10 @@ impl Script {
             _ if self.pure.is_some() => Some("marked pure"),
             _ if !self.zone.is_empty() => Some("answers from DNS"),
             _ if self.memory.is_set() => Some("a store of its own"),
+            _ if self.places.is_set() => Some("databases of places"),
             _ if self.load.is_some() => Some("a load average"),
             _ if self.guesses > 0 => Some("what is remembered of guessers"),
+            _ if self.connections.is_some() => Some("other connections"),
             _ if self.peer.is_some_and(|ip| ip != Ipv4Addr::LOCALHOST) => {
                 Some("a client elsewhere")
             }
@@ -394,6 +410,8 @@ mod tests {
             ("peer: 192.0.2.1\n", "C: x", false),
             ("peer: ::1\n", "C: x", false),
             ("load: 9\n", "C: x", false),
+            ("geoip: 192.0.2.0/24 EU DE Berlin\n", "C: x", false),
+            ("connections: 2\n", "C: x", false),
             ("pure: so\n", "C: x", false),
             ("dns: a.example A 192.0.2.1\n", "C: x", false),
             ("store: away\n", "C: x", false),

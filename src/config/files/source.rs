@@ -6,6 +6,7 @@
 use super::stamp::{Seen, Stamps};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,6 +89,16 @@ impl Source {
             Ok(content)
         } else {
             Err(format!("is larger than {max} octets"))
+        }
+    }
+
+    /// Feeds a hasher with what changes when the file does: its stamp, or in memory its content.
+    pub(super) fn identify(&self, found: &Found, stamps: &Stamps, hasher: &mut impl Hasher) {
+        match self {
+            Source::Disk(_) => stamps.look(&found.key).hash(hasher),
+            Source::Memory(files) => {
+                found.key.to_str().and_then(|key| files.get(key)).hash(hasher);
+            }
         }
     }
 

@@ -18,7 +18,7 @@ pub struct Stamp {
 }
 
 /// What a path led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Seen {
     Nothing,
     Unreadable(ErrorKind),
@@ -28,7 +28,7 @@ pub(super) enum Seen {
 /// What changes when a file is written, replaced or made readable. The time of the last change of
 /// the inode is among it, since a file that is made readable changes in nothing else. A link that
 /// leads elsewhere shows as another inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     pub(super) kind: FileType,
     device: u64,

@@ -243,6 +243,29 @@ fn folder_digest(text: &str) -> u64 {
     Files::in_memory([("a".into(), text.into())]).digest("a")
 }
 
+/// A database of many megabytes is not read to see that it is the same as before.
+#[test]
+fn databases_are_known_by_their_identity() {
+    let folder = Folder::new(&[("geo.mmdb", b"one"), ("large.mmdb", b"more than four")]);
+    let path = folder.0.join("geo.mmdb").display().to_string();
+    let (read, mut problems) = (folder.files(), Vec::new());
+    assert_eq!(read.database(&path, 4, &mut problems), Some(b"one".to_vec()));
+    let digest = read.digest(&path);
+    let unread = folder.files();
+    assert_eq!(unread.digest_now(&path, &mut problems), digest);
+    assert_eq!(unread.stamps().len(), 1, "a change of it will be seen");
+    fs::write(folder.0.join("new"), "two").unwrap();
+    fs::rename(folder.0.join("new"), &path).unwrap();
+    assert_ne!(folder.files().digest_now(&path, &mut problems), digest);
+    fs::remove_file(&path).unwrap();
+    assert_ne!(folder.files().digest_now(&path, &mut problems), digest);
+    assert_eq!(folder.files().database(&path, 4, &mut problems), None);
+    assert!(problems.is_empty(), "{problems:?}");
+    let large = folder.0.join("large.mmdb").display().to_string();
+    assert_eq!(folder.files().database(&large, 4, &mut problems), None);
+    assert_eq!(problems[0].to_string(), format!("{large}: warning: is larger than 4 octets"));
+}
+
 #[test]
 fn a_flood_of_warnings_hides_no_error() {
     let line = Line { text: "x".into(), file: "f".into(), number: 3 };

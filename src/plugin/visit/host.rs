@@ -3,7 +3,7 @@
 use crate::mail::edit::Edit;
 use crate::plugin::Hook;
 use crate::plugin::chain::{Host, Loaded};
-use crate::plugin::cx::{Arrival, Effect, Ground, MessageView, Occasion, Staged};
+use crate::plugin::cx::{Effect, Ground, MessageView, Occasion, Staged};
 use crate::plugin::log::{Event, Level, Line};
 use crate::plugin::visit::Visit;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl Host for Visit {
                 current: &mail.current,
                 contents: &mail.contents,
             }),
-            arrival: None,
+            arrival: self.arrival.as_ref(),
             occasion: self.session.call().map_or(Occasion::Plain, Occasion::Call),
             connected: self.connected,
             prefetched: &self.prefetched,
@@ -119,29 +119,5 @@ impl Visit {
                 }
             },
         }
-    }
-}
-
-/// The visit at the moment of accepting: plugins see the arrival too.
-pub(super) struct Arriving<'a> {
-    pub(super) visit: &'a mut Visit,
-    pub(super) arrival: &'a Arrival,
-}
-
-impl Host for Arriving<'_> {
-    fn ground(&self) -> Ground<'_> {
-        Ground { arrival: Some(self.arrival), ..self.visit.ground() }
-    }
-
-    fn commit(&mut self, plugin: &Loaded, hook: &'static str, staged: Staged) {
-        self.visit.commit(plugin, hook, staged);
-    }
-
-    fn note(&mut self, level: Level, hook: &'static str, plugin: &Loaded, text: String) {
-        self.visit.note(level, hook, plugin, text);
-    }
-
-    fn stopwatch(&self) -> Duration {
-        self.visit.stopwatch()
     }
 }

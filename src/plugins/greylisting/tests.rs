@@ -24,7 +24,10 @@ fn arguments() {
         reject: false,
         deny_late: true,
         per_recipient: true,
+        countries: Vec::new(),
     };
+    let countries = ["DE", "AT"].map(Into::into).to_vec();
+    let spared = Options { countries, ..Options::default() };
     let late = Options { deny_late: true, ..Options::default() };
     for (line, file, expected) in [
         ("greylisting", "", Options::default()),
@@ -44,6 +47,8 @@ fn arguments() {
             all,
         ),
         ("greylisting mode off reject 1", "deny_late 1", late),
+        ("greylisting geoip de,AT,", "geoip CH", spared.clone()),
+        ("greylisting", "geoip DE,AT", spared),
     ] {
         let (options, complaints, problems) = read_with(line, file);
         assert_eq!(options, expected, "{line}");
@@ -64,7 +69,8 @@ fn faults_are_told() {
         ("greylisting remote_ip 0", "", 1, 0, 0),
         ("greylisting odd 1", "", 1, 0, 0),
         ("greylisting", "odd 1\nsender\nreject x", 0, 3, 0),
-        ("greylisting p0f genre,windows geoip US,CA", "geoip US", 0, 0, 3),
+        ("greylisting p0f genre,windows geoip US,CA", "p0f x,y", 0, 0, 2),
+        ("greylisting geoip US,Canada", "geoip 12,DE", 1, 1, 0),
         ("greylisting white_timeout 9999999", "", 0, 0, 1),
     ] {
         let (_, found, problems) = read_with(line, file);

@@ -146,11 +146,13 @@ impl EventLoop {
     fn arrival(&mut self, ip: IpAddr, list: &str) -> Arrival {
         let config = Arc::clone(&self.site.config);
         let exempt = ip.is_loopback() || config.relay.allows(ip);
+        let known = self.by_ip.get(&site_of(ip));
         Arrival {
             load: self.load.at(self.now.mono),
-            same_ip: self.by_ip.get(&site_of(ip)).copied().unwrap_or_default() + 1,
+            same_ip: known.map_or(0, |client| client.connections) + 1,
             same_ip_max: if exempt { 0 } else { config.concurrency_per_ip },
             is_local: ip.is_loopback() || list == "local",
+            karma_history: known.and_then(|client| client.karma_history),
         }
     }
 
@@ -180,6 +182,7 @@ impl EventLoop {
             hello: Vec::new(),
             role,
             site_ip,
+            karma_history: None,
             visit: None,
             pending: Vec::new(),
             out: Vec::new(),

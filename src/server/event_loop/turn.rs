@@ -119,6 +119,7 @@ impl EventLoop {
         self.buffer = buffer;
         self.post_log(&mut visit);
         self.note_logins(&mut visit);
+        self.note_history(slot, &visit);
         let (held, before) = (visit.text_in_memory(), slot.text_in_memory);
         self.text_in_memory = (self.text_in_memory + held).saturating_sub(before);
         slot.text_in_memory = held;
@@ -141,6 +142,17 @@ impl EventLoop {
                 // Replies so far go out before the client has to wait for a thread.
                 slot.flush();
                 self.send_away(slot, visit, lane)
+            }
+        }
+    }
+
+    /// What karma has found out counts for the client's further connections.
+    fn note_history(&mut self, slot: &mut Slot, visit: &Visit) {
+        let history = visit.karma_history();
+        if history != slot.karma_history {
+            slot.karma_history = history;
+            if let Some(client) = self.by_ip.get_mut(&slot.site_ip) {
+                client.karma_history = history;
             }
         }
     }

@@ -74,6 +74,15 @@ fn greylisting_counts_and_keeps_both_ends() {
 }
 
 #[test]
+fn mails_to_an_address_are_counted() {
+    let ops = [50, 70, 0, 60].map(|at| Op::written_to("a@example.org", at));
+    let expected = Correspondent { written_at: 70, mails: 4 };
+    assert_eq!(Correspondent::from(&folded(Table::Whitelist, &ops)), expected);
+    assert_eq!(Correspondent::from(&folded(Table::Whitelist, ops.iter().rev())), expected);
+    assert_eq!(ops[2].row.values(Table::Whitelist).next().unwrap().1, 1, "a record has an age");
+}
+
+#[test]
 fn penalties_follow_from_the_counts() {
     let at = 1_000_000;
     for (naughty, nice, naughty_at, negative, start) in [
@@ -101,6 +110,8 @@ fn records_are_read_back_and_nothing_else_is() {
     let greylist = Greylist { first: 1, last: 2, black: 3, white: 4 };
     assert_eq!(Karma::decode(&karma.encode()), Some(karma));
     assert_eq!(Greylist::decode(&greylist.encode()), Some(greylist));
+    let known = Correspondent { written_at: 5, mails: 2 };
+    assert_eq!(Correspondent::decode(&known.encode()), Some(known));
     let mut cases: Vec<Vec<u8>> = vec![vec![], vec![1], vec![2; 42], greylist.encode().to_vec()];
     let whole = karma.encode().to_vec();
     cases.push(whole[..whole.len() - 1].to_vec());
@@ -156,7 +167,8 @@ fn tables_have_names_and_keys_a_bound() {
 fn any_octets_will_do() {
     let karma = Karma { seen_at: 5, naughty_at: 4, naughty: 9, nice: 0, connects: 1 }.encode();
     let greylist = Greylist { first: 1, last: 2, black: 3, white: 4 }.encode();
-    for seed in [&karma, &greylist] {
+    let known = Correspondent { written_at: 5, mails: 2 }.encode();
+    for seed in [&karma, &greylist, &known] {
         for (place, bit) in (0..seed.len()).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
             let mut octets = seed.to_vec();
             octets[place] ^= 1 << bit;

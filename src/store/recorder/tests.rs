@@ -5,7 +5,7 @@ use super::*;
 use crate::store::ops::Outcome;
 use crate::store::tests::{Lines, read_karma};
 use crate::store::{Backend, Place, Visit};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 #[derive(Default)]
@@ -14,7 +14,7 @@ struct Memory {
     mood: Mutex<Mood>,
     writes: AtomicUsize,
     reads: AtomicUsize,
-    pruned_before: AtomicU64,
+    pruned: Mutex<Vec<(Table, u64)>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -103,8 +103,8 @@ impl Backend for Fake {
         Ok(())
     }
 
-    fn prune(&mut self, _: Table, before: u64, _: Keep) -> Result<u64, Failure> {
-        self.0.pruned_before.store(before, Ordering::SeqCst);
+    fn prune(&mut self, table: Table, before: u64, _: Keep) -> Result<u64, Failure> {
+        self.0.pruned.lock().unwrap().push((table, before));
         Ok(0)
     }
 }
@@ -315,9 +315,12 @@ fn pruning_looks_back_as_far_as_each_table_remembers() {
     let pause = handle.shared.prune(&mut link, &mut Complaints::default());
     assert_eq!(pause, PRUNE_INTERVAL);
     let now = clock::unix_seconds();
-    let age = now - fake.0.pruned_before.load(Ordering::SeqCst);
-    let expected = crate::store::GREYLIST_AGE.as_secs();
-    assert!((expected..expected + 5).contains(&age), "{age}");
+    let pruned = fake.0.pruned.lock().unwrap().clone();
+    assert_eq!(pruned.iter().map(|(table, _)| *table).collect::<Vec<_>>(), Table::ALL);
+    for (table, before) in pruned {
+        let (age, expected) = (now - before, handle.shared.settings.age(table).as_secs());
+        assert!((expected..expected + 5).contains(&age), "{table:?} {age}");
+    }
     fake.be(Mood::Down);
     let mut fresh = Link::default();
     assert_eq!(handle.shared.prune(&mut fresh, &mut Complaints::default()), PRUNE_FIRST);

@@ -3,13 +3,14 @@
 use super::super::ops::{COUNT_MAX, Field, Fold, Key, Row, Table};
 use rusqlite::Statement;
 
-/// One table, and an index by which it ages and is listed. `STRICT` keeps foreign types out.
+/// One table, and an index by which it ages and is listed, where they are missing. `STRICT` keeps
+/// foreign types out.
 pub(super) fn create(table: Table) -> String {
     let (name, age) = (table.name(), table.age_field());
     let columns: String = each(table, |field| format!(", {} INTEGER NOT NULL", field.name));
     format!(
-        "CREATE TABLE {name} (key TEXT PRIMARY KEY NOT NULL{columns}) STRICT, WITHOUT ROWID; \
-         CREATE INDEX {name}_by_age ON {name} ({age});"
+        "CREATE TABLE IF NOT EXISTS {name} (key TEXT PRIMARY KEY NOT NULL{columns}) STRICT, WITHOUT ROWID; \
+         CREATE INDEX IF NOT EXISTS {name}_by_age ON {name} ({age});"
     )
 }
 

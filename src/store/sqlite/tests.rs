@@ -1,7 +1,7 @@
 //! Broken files, and files that cannot be written.
 
 use super::*;
-use crate::store::ops::Outcome;
+use crate::store::ops::{Op, Outcome};
 use crate::store::tests::{Folder, Lines, entry};
 
 fn opener(folder: &Folder, lines: &Lines) -> File {
@@ -122,6 +122,28 @@ fn a_file_that_breaks_in_use_is_replaced_for_every_connection() {
     // Closing a connection to the old file leaves the new one's log alone.
     drop(one);
     assert!(other.read(&Key::new(Table::Karma, "shared").unwrap()).unwrap().is_some());
+}
+
+/// A daemon that is newer than its file adds what the file lacks and keeps what it has.
+#[test]
+fn a_file_of_an_earlier_version_gets_the_new_tables() {
+    let (folder, lines) = filled();
+    let connection = Connection::open(folder.file()).unwrap();
+    connection.execute_batch("DROP TABLE whitelist").unwrap();
+    drop(connection);
+    // Who only looks does without it.
+    let there = Key::new(Table::Karma, "192.0.2.7").unwrap();
+    let mut keeper = File::new(&folder.file(), None).open().unwrap();
+    assert!(keeper.read(&there).unwrap().is_some());
+    drop(keeper);
+    let mut backend = opener(&folder, &lines).open().unwrap();
+    let key = Key::new(Table::Whitelist, "a@example.org").unwrap();
+    let op = Op::written_to("a@example.org", 9);
+    backend.write(&[(key.clone(), *op.row(), 1)]).unwrap();
+    assert_eq!(backend.read(&key).unwrap(), Some(*op.row()));
+    assert!(backend.read(&there).unwrap().is_some());
+    works(&mut *backend).unwrap();
+    assert_eq!((broken_files(&folder), lines.all().len()), (0, 0));
 }
 
 #[test]

@@ -41,12 +41,13 @@ fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
 fn any_op(next: &mut impl FnMut(u64) -> u64) -> Op {
     let key = format!("192.0.2.{}", next(6));
     let at = 1_790_000_000 + next(1_000);
-    match next(6) {
+    match next(7) {
         0 => Op::insert_if_absent(&key, at),
         1 => Op::seen_black(&key, at),
         2 => Op::seen_white(&key, at),
         3 => Op::close(&key, Outcome::Nice, at),
         4 => Op::close(&key, Outcome::Naughty, at),
+        5 => Op::written_to(&key, at),
         _ => Op::close(&key, Outcome::Neutral, at),
     }
 }
@@ -68,7 +69,7 @@ fn same_as_in_memory(settings: &Settings) {
         backend.write(&batch).unwrap();
         backend.settle().unwrap();
     }
-    assert_eq!(expected.len(), 12);
+    assert_eq!(expected.len(), 18, "six keys in each table");
     for (key, row) in &expected {
         assert_eq!(backend.read(key).unwrap(), Some(*row), "{key:?}");
     }
@@ -215,12 +216,17 @@ fn through_the_threads(settings: &Settings) {
         Op::close("192.0.2.1", Outcome::Naughty, 10),
         Op::close("192.0.2.1", Outcome::Nice, 20),
         Op::seen_white("192.0.2.1:a@b", 30),
+        Op::written_to("a@b", 40),
+        Op::written_to("a@b", 35),
     ]);
     let expected = Karma { seen_at: 20, naughty_at: 10, naughty: 1, nice: 1, connects: 2 };
     assert_eq!(read_karma(&handle, "192.0.2.1"), Ok(Some(expected)));
     let grey = read(&handle, GREYLIST, "192.0.2.1:a@b").unwrap().unwrap();
     let white = Greylist { first: 30, last: 30, black: 0, white: 1 };
     assert_eq!(Greylist::decode(&grey), Some(white));
+    let known = read(&handle, WHITELIST, "a@b").unwrap().unwrap();
+    let twice = Correspondent { written_at: 40, mails: 2 };
+    assert_eq!(Correspondent::decode(&known), Some(twice));
     assert_eq!(read(&handle, "dmarc", "x"), Err(Unavailable));
     assert_eq!(read(&handle, KARMA, &"k".repeat(1_025)), Err(Unavailable));
     threads.finish();
@@ -228,6 +234,8 @@ fn through_the_threads(settings: &Settings) {
 
     let (handle, threads) = start();
     assert_eq!(read_karma(&handle, "192.0.2.1"), Ok(Some(expected)));
+    let known = read(&handle, WHITELIST, "a@b").unwrap().unwrap();
+    assert_eq!(Correspondent::decode(&known), Some(twice));
     handle.record([Op::close("192.0.2.1", Outcome::Neutral, 40)]);
     let after = Karma { seen_at: 40, connects: 3, ..expected };
     let until = Instant::now() + Duration::from_secs(3);
