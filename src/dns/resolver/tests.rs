@@ -58,6 +58,7 @@ struct World {
     sockets: HashMap<u16, SocketAddr>,
     streams: HashMap<u16, SocketAddr>,
     ports: Vec<u16>,
+    open_ports: HashMap<u16, u16>,
     sent: Vec<Sent>,
     connected: Vec<Sent>,
     answers: Vec<(u64, String, Answer)>,
@@ -86,6 +87,7 @@ impl World {
             sockets: HashMap::new(),
             streams: HashMap::new(),
             ports: Vec::new(),
+            open_ports: HashMap::new(),
             sent: Vec::new(),
             connected: Vec::new(),
             answers: Vec::new(),
@@ -102,6 +104,7 @@ impl World {
                     assert!(self.sockets.insert(key, server).is_none(), "{key} is open");
                     assert!(self.sockets.len() <= 256 && key < SOCKETS_MAX, "{key}");
                     self.ports.push(port);
+                    self.open_ports.insert(key, port);
                 }
                 Output::CloseUdp { key } => assert!(self.sockets.remove(&key).is_some(), "{key}"),
                 Output::Send { key, to, bytes } => {
@@ -287,6 +290,32 @@ fn ports_numbers_and_case_are_spread() {
     assert!(spread > 40_000, "{spread}");
     assert!(bits.iter().all(|ones| (400..600).contains(ones)), "{bits:?}");
     assert!((8_000..9_000).contains(&capitals), "half of 17,000: {capitals}");
+}
+
+#[test]
+fn busy_sockets_make_room_for_new_ones() {
+    // One of eight servers has 32 sockets.
+    let mut world = World::new(8);
+    let (mut waiting, mut uses) = (VecDeque::new(), HashMap::<(u16, u16), u32>::new());
+    let mut most = 0;
+    // Five hundred are out at any time, so that no socket is ever without a question by chance.
+    for count in 0..40_000 {
+        let sent = world.ask_one(&format!("{count}.example"));
+        let port = world.open_ports[&sent.key];
+        let used = uses.entry((sent.key, port)).or_default();
+        *used += 1;
+        most = most.max(*used);
+        waiting.push_back(sent);
+        if waiting.len() > 500
+            && let Some(sent) = waiting.pop_front()
+        {
+            world.reply(&sent, &sent.empty());
+            world.answers.clear();
+        }
+    }
+    assert!(most <= 600, "{most} questions from one socket");
+    assert!(world.ports.len() > 100, "{} sockets", world.ports.len());
+    assert!(world.sockets.len() <= 32);
 }
 
 #[test]
