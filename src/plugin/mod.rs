@@ -269,6 +269,12 @@ pub trait Plugin: Send + Sync {
         Vec::new()
     }
 
+    /// It concludes something from a name that exists in DNS, or does not. Then it is found out at
+    /// start whether the name servers make names up.
+    fn relies_on_names(&self) -> bool {
+        false
+    }
+
     /// A connection was accepted. Inline, and nothing may be asked.
     fn accept(&self, cx: &mut Cx<'_>) -> Hooked {
         Ok(Verdict::Unhooked)

@@ -2,6 +2,7 @@
 
 mod faults;
 mod hostile;
+mod lists;
 
 use super::*;
 use crate::dns::testing::{self as make, Reply};
@@ -62,6 +63,8 @@ struct World {
     sent: Vec<Sent>,
     connected: Vec<Sent>,
     answers: Vec<(u64, String, Answer)>,
+    /// For each answer, whether it says nothing that is new.
+    rests: Vec<bool>,
     log: Vec<String>,
 }
 
@@ -91,6 +94,7 @@ impl World {
             sent: Vec::new(),
             connected: Vec::new(),
             answers: Vec::new(),
+            rests: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -118,7 +122,8 @@ impl World {
                     self.connected.push(Sent { key, to, bytes: query.to_vec() });
                 }
                 Output::TcpClose { key } => assert!(self.streams.remove(&key).is_some(), "{key}"),
-                Output::Answer { asker, question, answer } => {
+                Output::Answer { asker, question, answer, rests } => {
+                    self.rests.push(rests);
                     self.answers.push((asker, question.name.to_string(), answer));
                 }
                 Output::Log(_, text) => self.log.push(text),
@@ -390,44 +395,6 @@ fn aliases_lead_to_no_name_of_ours() {
     let sent = world.ask_one("www.example");
     world.reply(&sent, &sent.empty().alias("www.example", 300, "nas"));
     assert_eq!(world.one().name(), "nas", "strangers do not read our hosts file");
-}
-
-#[test]
-fn lists_that_fail_rest() {
-    let mut world = World::new(1);
-    world.resolver.watch_zones(["bl.example"]);
-    for count in 0..3 {
-        assert_eq!(world.ask(1, &format!("{count}.bl.example")), None);
-        world.pass(Duration::from_millis(10));
-        let other = world.ask_one_more("alive.example", count);
-        world.reply(&other, &other.address("192.0.2.1"));
-        world.pass(seconds(10));
-        world.sent.clear();
-    }
-    assert_eq!(world.ask(1, "4.bl.example"), Some(Answer::TempFail));
-    assert!(world.log.iter().any(|line| line.starts_with("bl.example does not answer")));
-    let benched = |world: &World| world.resolver.is_benched("bl.example", world.now);
-    assert!(benched(&world));
-    world.pass(seconds(300));
-    assert!(!benched(&world));
-    let sent = world.ask_one("5.bl.example");
-    world.reply(&sent, &sent.empty().rcode(3));
-    assert!(!benched(&world));
-    world.resolver.bench("bl.example", "answers with an error", world.now);
-    assert!(benched(&world));
-}
-
-#[test]
-fn a_dead_line_is_no_fault_of_lists() {
-    let mut world = World::new(1);
-    world.resolver.watch_zones(["bl.example"]);
-    for count in 0..5 {
-        world.ask(1, &format!("{count}.bl.example"));
-        world.pass(seconds(10));
-    }
-    assert_eq!(world.answered(), vec![Answer::TempFail; 5]);
-    assert!(!world.resolver.is_benched("bl.example", world.now));
-    assert_eq!(world.log, ["DNS server 192.0.2.1:53 does not answer"]);
 }
 
 impl World {
