@@ -23,6 +23,7 @@ use crate::dns::wire::WireName;
 use crate::dns::{Answer, Kind, Question, lists};
 use flight::{Flight, Flights, Stream};
 use local::Local;
+pub use local::address_in_hosts;
 use servers::{SERVERS_MAX, Server};
 use sockets::Sockets;
 use std::collections::VecDeque;

@@ -69,7 +69,7 @@ impl Redis {
     fn restart(mut self) -> Redis {
         self.program.kill().unwrap();
         self.program.wait().unwrap();
-        let port = Server::parse(&self.url).unwrap().address.port();
+        let port = Server::parse(&self.url, "").unwrap().address.port();
         Redis::start_on(port, self.folder.clone()).unwrap()
     }
 }
@@ -144,7 +144,7 @@ fn what_is_remembered_on_a_server_can_be_seen_and_forgiven() {
         return skip("karma::what_is_remembered_on_a_server", "redis-server is not installed");
     };
     house.set("store", &format!("valkey {}", redis.url));
-    seen_and_forgiven(&house, Place::Valkey(Server::parse(&redis.url).unwrap()));
+    seen_and_forgiven(&house, Place::Valkey(Server::parse(&redis.url, "").unwrap()));
     drop(redis);
     let (code, _, errors) = karma(&house, "list");
     assert_eq!(code, Some(75), "{errors}");
