@@ -3,9 +3,11 @@
 //! The facts of a connection live as long as it does; those of a message end with its transaction,
 //! so that nothing of one mail is ever seen in the next.
 
+use crate::client::p0f::Fingerprint;
 use crate::smtp::address::Address;
 use crate::smtp::verdict::Verdict;
 use std::any::Any;
+use std::sync::Arc;
 
 /// Why a client or a mail is exempt from content and reputation checks. It never gives the right to
 /// relay: a sender's address can be forged.
@@ -85,6 +87,8 @@ pub struct Facts {
     pub early: bool,
     /// A block list names the address.
     pub listed: bool,
+    /// What p0f takes the client's machine for.
+    pub system: Option<Arc<Fingerprint>>,
     /// Score of this connection: above 0 is nice, below 0 naughty.
     pub karma: i32,
     /// Nice minus naughty connections in the past; None where nothing is known.
