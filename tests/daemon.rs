@@ -20,6 +20,7 @@ mod karma;
 mod limits;
 mod log;
 mod memory;
+mod names;
 mod passwords;
 mod peers;
 mod proxy;

@@ -10,7 +10,8 @@
 //! file rcpthosts: example.com    a line of a config file (repeat for more lines; where not said:
 //!                                me = mx.example.net, rcpthosts = example.com, loglevel = 6)
 //! peer: 192.0.2.1                the client; 192.0.2.1 in the pure form, loopback over TCP
-//! dns: NAME TYPE DATA            or NXDOMAIN, NODATA, SERVFAIL, TIMEOUT; other names: NXDOMAIN
+//! dns: NAME TYPE DATA            or NXDOMAIN, NODATA, SERVFAIL, TIMEOUT, or RESTS for a list that is
+//!                                left alone for a while; other names: NXDOMAIN
 //! store: karma 192.0.2.1 naughty=3 nice=1 connects=4 naughty_ago=3600
 //!                                a record; greylist KEY black= white= first_ago= last_ago=;
 //!                                whitelist ADDRESS mails= written_ago=; `away`: the store cannot say.

@@ -12,5 +12,7 @@ mod json;
 #[cfg(test)]
 mod parked;
 mod sample;
+#[cfg(test)]
+mod slow_dns;
 mod smuggling;
 mod tidy;

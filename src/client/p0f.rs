@@ -26,7 +26,9 @@ const ASK_LEN: usize = 21;
 /// Octets of an answer.
 const ANSWER_LEN: usize = 232;
 
-/// Where the texts start in an answer, each of them 32 octets that end with a NUL.
+/// Where the numbers stand in an answer, and the texts, each of them 32 octets that end with a NUL.
+const UPTIME: usize = 20;
+const DISTANCE: usize = 36;
 const OS_NAME: usize = 40;
 const OS_FLAVOR: usize = 72;
 const LINK_TYPE: usize = 168;
@@ -41,6 +43,10 @@ pub struct Fingerprint {
     pub flavor: String,
     /// `Ethernet or modem`, `DSL`; may be empty.
     pub link: String,
+    /// Minutes that the machine has been up; None where its packets do not tell.
+    pub uptime: Option<u32>,
+    /// Hops to it; None where that is not known.
+    pub distance: Option<u16>,
 }
 
 /// Asks for one address. None if p0f does not know the machine.
@@ -106,7 +112,15 @@ fn read(octets: &[u8; ANSWER_LEN]) -> Result<Option<Fingerprint>, &'static str> 
         let end = field.and_then(|field| field.split(|octet| *octet == 0).next());
         clean(end.unwrap_or_default(), TEXT_LEN).trim().to_string()
     };
-    let found = Fingerprint { os: text(OS_NAME), flavor: text(OS_FLAVOR), link: text(LINK_TYPE) };
+    let distance = octets.get(DISTANCE..).and_then(|rest| rest.first_chunk::<2>());
+    let found = Fingerprint {
+        os: text(OS_NAME),
+        flavor: text(OS_FLAVOR),
+        link: text(LINK_TYPE),
+        uptime: Some(number(UPTIME)).filter(|minutes| *minutes > 0),
+        // -1 where p0f does not know.
+        distance: distance.and_then(|two| u16::try_from(i16::from_ne_bytes(*two)).ok()),
+    };
     let known = !(found.os.is_empty() && found.link.is_empty());
     Ok(known.then_some(found))
 }
@@ -170,9 +184,28 @@ pub(crate) mod tests {
             os: "Linux".to_string(),
             flavor: "3.x".to_string(),
             link: "DSL".to_string(),
+            uptime: None,
+            distance: Some(0),
+        };
+        let far = {
+            let mut octets = answer(0x10, "Linux", "3.x", "DSL");
+            octets[UPTIME..UPTIME + 4].copy_from_slice(&90_000_u32.to_ne_bytes());
+            octets[DISTANCE..DISTANCE + 2].copy_from_slice(&12_i16.to_ne_bytes());
+            octets
+        };
+        let unknown_way = {
+            let mut octets = answer(0x10, "Linux", "3.x", "DSL");
+            octets[DISTANCE..DISTANCE + 2].copy_from_slice(&(-1_i16).to_ne_bytes());
+            octets
         };
         let nameless = Fingerprint { os: String::new(), flavor: String::new(), ..linux.clone() };
         for (name, octets, expected) in [
+            (
+                "far",
+                far,
+                Ok(Some(Fingerprint { uptime: Some(90_000), distance: Some(12), ..linux.clone() })),
+            ),
+            ("way", unknown_way, Ok(Some(Fingerprint { distance: None, ..linux.clone() }))),
             ("known", answer(0x10, "Linux", "3.x", "DSL"), Ok(Some(linux))),
             ("link", answer(0x10, "", "", "DSL"), Ok(Some(nameless))),
             ("nothing", answer(0x10, "", "", ""), Ok(None)),

@@ -6,6 +6,7 @@
 //! command is sent before the answer to the last one is whole, and a server that talks out of turn
 //! is not believed.
 
+pub mod known;
 pub mod reply;
 #[cfg(test)]
 pub(crate) mod script;

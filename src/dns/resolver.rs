@@ -20,13 +20,14 @@ mod zones;
 
 use crate::dns::cache::{self, Cache};
 use crate::dns::wire::WireName;
-use crate::dns::{Answer, Question};
+use crate::dns::{Answer, Kind, Question, lists};
 use flight::{Flight, Flights, Stream};
 use local::Local;
+pub use local::address_in_hosts;
 use servers::{SERVERS_MAX, Server};
 use sockets::Sockets;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use streams::Streams;
@@ -40,6 +41,9 @@ pub const QUESTION_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long one server has to answer.
 pub const TRY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Addresses of names that do not exist which are remembered.
+const INVENTED_MAX: usize = 8;
 
 /// UDP sockets at most.
 pub const SOCKETS_MAX: u16 = sockets::SOCKETS_MAX;
@@ -110,6 +114,8 @@ pub enum Output {
         question: Arc<Question>,
         /// The answer.
         answer: Answer,
+        /// It says nothing, and the list that was asked is known to say nothing: that was logged.
+        rests: bool,
     },
     /// A line for the log.
     Log(Weight, String),
@@ -157,6 +163,8 @@ pub struct Resolver {
     /// The count of forged replies that is worth the next line in the log.
     forged_said: u64,
     full_said: bool,
+    /// Addresses that the servers give to names that do not exist.
+    invented: Vec<IpAddr>,
 }
 
 impl Resolver {
@@ -177,6 +185,7 @@ impl Resolver {
             heard: Duration::ZERO,
             forged_said: 1,
             full_said: false,
+            invented: Vec::new(),
         };
         resolver.configure(settings, Duration::ZERO);
         resolver
@@ -210,11 +219,27 @@ impl Resolver {
         }
         if let Some(answer) = self.cache.find(question, now) {
             self.counts.cached += 1;
-            return Some(answer);
+            return Some(self.believed(answer));
         }
         if self.zones.of(&question.name).is_some_and(|zone| self.zones.rests(zone, now)) {
             return Some(Answer::TempFail);
         }
+        self.ask_servers(asker, question, false, now)
+    }
+
+    /// The same about a list itself: neither what is known already nor that the list rests counts, and
+    /// whoever asks judges the answer.
+    pub fn probe(&mut self, asker: u64, question: &Question, now: Duration) -> Option<Answer> {
+        self.local.find(question).or_else(|| self.ask_servers(asker, question, true, now))
+    }
+
+    fn ask_servers(
+        &mut self,
+        asker: u64,
+        question: &Question,
+        is_probe: bool,
+        now: Duration,
+    ) -> Option<Answer> {
         if let Some(place) = self.flights.find(question) {
             self.flights.join(place, asker);
             return None;
@@ -231,6 +256,7 @@ impl Resolver {
             aliases: 0,
             ttl: u32::MAX,
             askers: Vec::new(),
+            is_probe,
             started: now,
             deadline: now + QUESTION_TIME_MAX,
             timer: now,
@@ -268,16 +294,71 @@ impl Resolver {
     }
 
     /// Leaves a watched zone alone for some minutes, because of what it answers: said once.
-    pub fn bench(&mut self, zone: &str, why: &str, now: Duration) {
+    fn bench(&mut self, zone: &str, why: &str, now: Duration) {
         if self.zones.bench(zone, now) {
             let text = format!("{zone}: {why}: not asked for five minutes");
             self.log(Weight::Warning, text);
         }
     }
 
-    /// Whether a zone is left alone at the moment.
-    pub fn is_benched(&self, zone: &str, now: Duration) -> bool {
-        self.zones.rests(zone, now)
+    /// Leaves a watched zone alone until it is acquitted: said once.
+    pub fn condemn(&mut self, zone: &str, why: &str) {
+        if self.zones.condemn(zone) {
+            let text = format!("{zone}: {why}: not asked until its test entries are right");
+            self.log(Weight::Warning, text);
+        }
+    }
+
+    /// A zone's test entries are right.
+    pub fn acquit(&mut self, zone: &str) {
+        if self.zones.acquit(zone) {
+            self.log(Weight::Notice, format!("{zone}: its test entries are right: asked again"));
+        }
+    }
+
+    /// Whether the zone of a name is left alone at the moment.
+    pub fn leaves_alone(&self, name: &str, now: Duration) -> bool {
+        self.zones.of(name).is_some_and(|zone| self.zones.rests(zone, now))
+    }
+
+    /// An answer says nothing, and it is known that the list asked says nothing at the moment.
+    pub fn is_old_news(&self, question: &Question, answer: &Answer, now: Duration) -> bool {
+        is_useless(question, answer) && self.leaves_alone(&question.name, now)
+    }
+
+    /// These addresses are what the servers say of names that do not exist; answers with no other
+    /// address are taken for [`Answer::NxDomain`] from now on. None: they are to be trusted again.
+    pub fn distrust(&mut self, mut addresses: Vec<IpAddr>) {
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(INVENTED_MAX);
+        if addresses == self.invented {
+            return;
+        }
+        let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let (weight, text) = if shown.is_empty() {
+            (Weight::Notice, "names that do not exist are told from others again".to_string())
+        } else {
+            let shown = shown.join(" ");
+            let text = format!(
+                "the name servers answer {shown} for names that do not exist: taken for \"no such \
+                 name\"; use a resolver that does not do that"
+            );
+            (Weight::Warning, text)
+        };
+        self.invented = addresses;
+        self.log(weight, text);
+    }
+
+    /// An answer as it is to be understood.
+    fn believed(&self, answer: Answer) -> Answer {
+        let mut addresses = answer.addresses().peekable();
+        let any = !self.invented.is_empty() && addresses.peek().is_some();
+        if any && addresses.all(|it| self.invented.contains(&it)) {
+            return Answer::NxDomain;
+        }
+        drop(addresses);
+        answer
     }
 
     /// Does what is due.
@@ -328,6 +409,20 @@ impl Resolver {
         if let Some(text) = text {
             self.log(weight, text);
         }
+    }
+}
+
+/// Nothing is learnt from it: nobody answered, or a list answered with what is no listing. (Of other
+/// names than those of lists it means nothing.)
+fn is_useless(question: &Question, answer: &Answer) -> bool {
+    *answer == Answer::TempFail || list_error(question, answer).is_some()
+}
+
+/// The address with which a list says that it does not serve us.
+fn list_error(question: &Question, answer: &Answer) -> Option<IpAddr> {
+    match (question.kind, lists::classify(answer)) {
+        (Kind::A, lists::Listing::ListError(address)) => Some(address),
+        _ => None,
     }
 }
 

@@ -439,5 +439,43 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
+/// The ways through [`read`] on which these octets lead, for a test of what fuzzing reaches.
+#[cfg(test)]
+pub(crate) fn ways(data: &[u8]) -> Vec<String> {
+    let mut ways = Vec::new();
+    let question = Message::from_slice(data).ok().and_then(Message::first_question);
+    let (Some(question), Ok(message)) = (question, Message::from_slice(data)) else { return ways };
+    let asked = WireName(question.qname().to_canonical_name());
+    for record in message.answer().into_iter().flatten().flatten() {
+        if record.owner().is_compressed() {
+            ways.push("a compressed owner".to_string());
+        }
+        let value = record.to_record::<domain::rdata::AllRecordData<&[u8], ParsedName<&[u8]>>>();
+        let target = value.ok().flatten().is_some_and(|value| match value.data() {
+            domain::rdata::AllRecordData::Mx(mx) => mx.exchange().is_compressed(),
+            domain::rdata::AllRecordData::Cname(name) => name.cname().is_compressed(),
+            domain::rdata::AllRecordData::Ptr(name) => name.ptrdname().is_compressed(),
+            _ => false,
+        });
+        if target {
+            ways.push("a compressed value".to_string());
+        }
+    }
+    for kind in [Kind::A, Kind::Mx, Kind::Txt, Kind::Ptr] {
+        ways.push(match read(data, &asked, kind) {
+            Err(bad) => format!("{bad:?}"),
+            Ok(Content { found: Found::Alias(_), .. }) => "alias left open".to_string(),
+            Ok(Content { found: Found::Answer(answer), ttl, aliases }) => match answer {
+                Answer::NxDomain if ttl > 0 => "NXDOMAIN kept by its SOA".to_string(),
+                Answer::NxDomain => "NXDOMAIN".to_string(),
+                Answer::NoData => "no data".to_string(),
+                _ if aliases > 0 => format!("{} by an alias", rtype(kind)),
+                _ => rtype(kind).to_string(),
+            },
+        });
+    }
+    ways
+}
+
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,7 @@ pub(super) struct Run<'a> {
 pub struct Cx<'a> {
     ground: Ground<'a>,
     plugin: &'a Loaded,
-    lookup: Lookup<'a>,
+    pub(super) lookup: Lookup<'a>,
     now: Moment,
     hook: Hook,
     random: u64,
@@ -474,7 +474,7 @@ impl<'a> Cx<'a> {
     }
 }
 
-fn of_resolver(answer: &Answer) -> dns::Answer {
+pub(super) fn of_resolver(answer: &Answer) -> dns::Answer {
     match answer {
         Answer::Dns(answer) => answer.clone(),
         _ => dns::Answer::TempFail,

@@ -3,6 +3,7 @@
 //! The facts of a connection live as long as it does; those of a message end with its transaction,
 //! so that nothing of one mail is ever seen in the next.
 
+use crate::client::p0f::Fingerprint;
 use crate::config::types::Role;
 use crate::smtp::address::Address;
 use crate::smtp::verdict::Verdict;
@@ -136,6 +137,8 @@ pub struct Facts {
     pub place: Option<Arc<Place>>,
     /// A block list names the address.
     pub listed: bool,
+    /// What p0f takes the client's machine for.
+    pub system: Option<Arc<Fingerprint>>,
     /// Score of this connection: above 0 is nice, below 0 naughty.
     pub karma: i32,
     /// Nice minus naughty connections in the past; None where nothing is known.

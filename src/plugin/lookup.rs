@@ -7,7 +7,7 @@
 use crate::authn;
 use crate::dns;
 use crate::limits::{HOOK_ANSWERS_MAX, HOOK_QUESTIONS_MAX};
-use crate::plugin::cx::Cx;
+use crate::plugin::cx::{Cx, of_resolver};
 use crate::plugin::question::{Answer, Ask, Lane, Memo, Pending, Place, Question, Token, pending};
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -143,6 +143,23 @@ impl<'a> Lookup<'a> {
 
 fn nobody_knows() -> Arc<Answer> {
     Arc::new(Answer::TempFail)
+}
+
+impl Cx<'_> {
+    /// Asks lists several things at once: None where one is left alone for a while, which was logged
+    /// when that began.
+    ///
+    /// # Errors
+    /// [`Pending`] while any answer is missing.
+    pub fn dns_lists(
+        &self,
+        questions: impl IntoIterator<Item = dns::Question>,
+    ) -> Result<Vec<Option<dns::Answer>>, Pending> {
+        let questions: Vec<_> = questions.into_iter().map(Question::Dns).collect();
+        let answers = self.lookup.find_all(&questions)?;
+        let known = answers.iter().map(|it| (**it != Answer::Rests).then(|| of_resolver(it)));
+        Ok(known.collect())
+    }
 }
 
 /// The questions of [`crate::authn`], asked through a plugin's window.

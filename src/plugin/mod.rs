@@ -280,6 +280,12 @@ pub trait Plugin: Send + Sync {
         Vec::new()
     }
 
+    /// It concludes something from a name that exists in DNS, or does not. Then it is found out at
+    /// start whether the name servers make names up.
+    fn relies_on_names(&self) -> bool {
+        false
+    }
+
     /// The mechanisms of AUTH that it can check for this client, on a listener of this role. EHLO
     /// announces those of all plugins together.
     fn mechanisms(&self, peer: &Peer, role: Role) -> &'static [Mechanism] {

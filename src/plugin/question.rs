@@ -44,6 +44,8 @@ pub enum Question {
 pub enum Answer {
     /// From the resolver.
     Dns(dns::Answer),
+    /// From the resolver: the list is left alone for a while. Why was logged when that began.
+    Rests,
     /// From the store: the value, or nothing stored under the key.
     Stored(Option<Box<[u8]>>),
     /// The client kept quiet.
@@ -60,7 +62,11 @@ impl Answer {
         match self {
             Answer::Dns(answer) => answer.weight(),
             Answer::Stored(Some(value)) => value.len(),
-            Answer::Stored(None) | Answer::Quiet | Answer::Talked | Answer::TempFail => 0,
+            Answer::Rests
+            | Answer::Stored(None)
+            | Answer::Quiet
+            | Answer::Talked
+            | Answer::TempFail => 0,
         }
     }
 
@@ -69,7 +75,11 @@ impl Answer {
     pub(super) fn bounded(self: &Arc<Answer>) -> Arc<Answer> {
         let records = match &**self {
             Answer::Dns(answer) => answer.records().len(),
-            Answer::Stored(_) | Answer::Quiet | Answer::Talked | Answer::TempFail => 0,
+            Answer::Rests
+            | Answer::Stored(_)
+            | Answer::Quiet
+            | Answer::Talked
+            | Answer::TempFail => 0,
         };
         if records > ANSWER_RECORDS_MAX || self.weight() > ANSWER_OCTETS_MAX {
             Arc::new(Answer::TempFail)

@@ -95,16 +95,20 @@ impl Zones {
     }
 
     /// Asks all lists in one round and gives the first listing in the order of the file. Lists in
-    /// error before it are logged.
+    /// error before it are logged, unless they rest for that already.
     ///
     /// # Errors
     /// [`Pending`] while any answer is missing.
     pub fn ask(&self, cx: &mut Cx<'_>, below: &str) -> Result<Option<Hit>, Pending> {
         let questions = self.askable(below).flat_map(|zone| zone.questions(below));
-        let mut answers = cx.dns_all(questions)?.into_iter();
+        let mut answers = cx.dns_lists(questions)?.into_iter();
         for zone in self.askable(below) {
-            let address = answers.next().unwrap_or(Answer::TempFail);
-            let text = if zone.text.is_none() { answers.next() } else { None };
+            let address = answers.next().unwrap_or(Some(Answer::TempFail));
+            let text = if zone.text.is_none() { answers.next().flatten() } else { None };
+            let Some(address) = address else {
+                cx.log(Level::Debug, format!("skip, {} is left alone", zone.name));
+                continue;
+            };
             match zone.judge(&address, text.as_ref()) {
                 Ok(None) => {}
                 Ok(Some(hit)) => {

@@ -3,9 +3,10 @@
 //! For a domain that the file `smtproutes` sends to a server of its own, that server is given sender
 //! and recipient (EHLO or HELO, MAIL, RCPT, QUIT) while the client waits, on a connection for each
 //! recipient. What it refuses is refused here in its own words, so that no bounce has to be sent for
-//! mail that was accepted. Nothing is remembered from one message to the next; within one, a server
-//! that did not answer is not asked again. The line without a domain, the default route, is not asked
-//! about. Put it before rcpt_ok, and behind what refuses without asking anybody.
+//! mail that was accepted. A recipient that was taken is not asked about again for five minutes, by
+//! whomever the mail is; within a message, a server that did not answer is not asked again. The line
+//! without a domain, the default route, is not asked about. Put it before rcpt_ok, and behind what
+//! refuses without asking anybody.
 //!
 //! Arguments:
 //!   timeout      seconds that one question may take, all in all; 30 by default, at most 120
@@ -22,6 +23,7 @@
 //! When it cannot tell: the recipient is put off, since a server that is away cannot take mail.
 
 use crate::client::deadline::Deadline;
+use crate::client::smtp::known::Known;
 use crate::client::smtp::reply::Reply;
 use crate::client::smtp::{Outcome, Probe, probe};
 use crate::config::routes::{Routes, Server};
@@ -40,6 +42,8 @@ const DOWN_MAX: usize = 16;
 struct SmtpForward {
     routes: Routes,
     timeout: Duration,
+    /// Looked into on the lane only.
+    known: Known,
 }
 
 /// Note on a transaction: servers that did not answer, and what was said of them.
@@ -51,7 +55,7 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let timeout = Duration::from_secs(args.number("timeout", 30, 1..=120));
     let lines = setup.lines("smtproutes");
     let routes = setup.with_problems(|problems| Routes::load(&lines, problems));
-    Arc::new(SmtpForward { routes, timeout })
+    Arc::new(SmtpForward { routes, timeout, known: Known::default() })
 }
 
 impl Plugin for SmtpForward {
@@ -73,10 +77,16 @@ impl Plugin for SmtpForward {
             Err(words) => return Ok(unreachable(cx, server, words)),
         };
         cx.lane(Lane::Scanners)?;
-        let outcome = self.ask(cx, &addresses, recipient);
         let shown = foreign(server.host.as_bytes());
+        let place = format!("{}:{}", server.host, server.port);
+        if self.known.holds(&place, &path(recipient)) {
+            cx.log(Level::Debug, format!("pass, {shown} took it before"));
+            return Ok(Verdict::Declined);
+        }
+        let outcome = self.ask(cx, &addresses, recipient);
         let (reply, default) = match outcome {
             Outcome::Accepted => {
+                self.known.note(&place, &path(recipient));
                 cx.log(Level::Debug, format!("pass, {shown} takes it"));
                 return Ok(Verdict::Declined);
             }
@@ -282,6 +292,23 @@ mod tests {
             assert!(!reply.contains("Unable"), "{reply}");
         }
         server.into_dead_address();
+    }
+
+    #[test]
+    fn who_was_taken_is_not_asked_about_again() {
+        let say = |rcpt| [Say("220 hi\r\n"), Say("250 hi\r\n"), Say("250 ok\r\n"), Say(rcpt)];
+        let server = Script::start(&say("250 ok\r\n"));
+        let mut trial = trial(&server, "");
+        trial.say("MAIL FROM:<a@example.org>");
+        assert!(trial.say("RCPT TO:<b@example.com>").starts_with("250"));
+        // The server takes no second connection.
+        server.heard();
+        trial.say("RSET");
+        trial.say("MAIL FROM:<other@example.org>");
+        assert!(trial.say("RCPT TO:<b@Example.com>").starts_with("250"));
+        let line = "check_smtp_forward: pass, 127.0.0.1 took it before";
+        assert!(trial.take_log().iter().any(|it| it == line));
+        assert!(trial.say("RCPT TO:<c@example.com>").starts_with("450 4.4.1 Unable to connect"));
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 impl Plugin for Fcrdns {
+    fn relies_on_names(&self) -> bool {
+        true
+    }
+
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Connect, Hook::Mail])
     }

@@ -27,7 +27,9 @@
 //!   per_recipient  `1`: look at RCPT, not at MAIL; by default `0`
 //!   geoip          two-letter codes of countries with commas between them, such as `DE,AT,CH`: clients
 //!                  there are exempt. It needs the plugin ident/geoip before this one
-//!   p0f            accepted and not used: it told by the client's system whom to defer
+//!   p0f            `KEY,VALUE,KEY,VALUE`: defer only clients of whom ident/p0f, listed before, says all
+//!                  of it. `genre`, `detail` and `link` are parts of the system's name, its flavor and the
+//!                  kind of link; `distance` and `uptime` are exceeded, in hops and minutes
 //!   grey_timeout, upgrade, db_dir, nfslock, redis
 //!                  accepted and not used: the file `store` says where the records are kept
 //!
@@ -43,6 +45,7 @@
 
 mod excluded;
 
+use crate::client::p0f::Fingerprint;
 use crate::config::files::{Line, Problem};
 use crate::config::nets;
 use crate::plugin::log::Level;
@@ -83,6 +86,18 @@ struct Options {
     per_recipient: bool,
     /// Countries whose clients are exempt, in upper case.
     countries: Vec<Box<str>>,
+    /// Only clients of which all this is true.
+    p0f: Vec<Trait>,
+}
+
+/// What p0f may say of a client. Texts are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trait {
+    Genre(String),
+    Detail(String),
+    Link(String),
+    Distance(u16),
+    Uptime(u32),
 }
 
 impl Default for Options {
@@ -97,6 +112,7 @@ impl Default for Options {
             deny_late: false,
             per_recipient: false,
             countries: Vec::new(),
+            p0f: Vec::new(),
         }
     }
 }
@@ -175,12 +191,14 @@ impl Options {
                 format!("white_timeout {asked}: the store forgets after {WHITE_MAX} seconds");
             warnings.push(what);
         }
-        if args.named("p0f").is_some() {
-            let what = "p0f is not looked at: clients of all systems are greylisted alike";
-            warnings.push(what.to_string());
-        }
         if let Some(list) = args.named("geoip") {
             self.take_countries(&list, args);
+        }
+        if let Some(words) = args.named("p0f") {
+            match traits(&words) {
+                Ok(traits) => self.p0f = traits,
+                Err(what) => args.complain(format!("p0f {words}: {what}")),
+            }
         }
         for what in warnings {
             setup.with_problems(|problems| Problem::warning(&args.line, what).note(problems));
@@ -236,6 +254,41 @@ impl Options {
     }
 }
 
+/// Reads `KEY,VALUE,KEY,VALUE`.
+fn traits(words: &str) -> Result<Vec<Trait>, String> {
+    let words: Vec<String> = words.split(',').map(|word| word.trim().to_lowercase()).collect();
+    let (pairs, rest) = words.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err("give keys and values, with commas between".to_string());
+    }
+    let read = |[key, value]: &[String; 2]| {
+        let no_number = |_| format!("{key} {value}: give a number");
+        match key.as_str() {
+            "genre" => Ok(Trait::Genre(value.clone())),
+            "detail" => Ok(Trait::Detail(value.clone())),
+            "link" => Ok(Trait::Link(value.clone())),
+            "distance" => value.parse().map(Trait::Distance).map_err(no_number),
+            "uptime" => value.parse().map(Trait::Uptime).map_err(no_number),
+            _ => Err(format!("{key}: use genre, detail, link, distance or uptime")),
+        }
+    };
+    pairs.iter().map(read).collect()
+}
+
+impl Trait {
+    /// The client has it.
+    fn fits(&self, client: &Fingerprint) -> bool {
+        let part = |text: &str, of: &str| of.to_lowercase().contains(text);
+        match self {
+            Trait::Genre(text) => part(text, &client.os),
+            Trait::Detail(text) => part(text, &client.flavor),
+            Trait::Link(text) => part(text, &client.link),
+            Trait::Distance(hops) => client.distance.is_some_and(|it| it > *hops),
+            Trait::Uptime(minutes) => client.uptime.is_some_and(|it| it > *minutes),
+        }
+    }
+}
+
 /// The neighbours of an address that may try in its stead: a /24 of IPv4, a /64 of IPv6.
 fn network(ip: IpAddr) -> String {
     match nets::site(ip) {
@@ -265,6 +318,11 @@ impl Greylisting {
         }
         if let Some(country) = self.exempt_country(cx) {
             cx.log(Level::Info, format!("skip, geoip {country}"));
+            return Ok(false);
+        }
+        let system = cx.facts().system.as_deref();
+        if !self.options.p0f.iter().all(|it| system.is_some_and(|system| it.fits(system))) {
+            cx.log(Level::Info, "skip, no p0f match");
             return Ok(false);
         }
         let key = self.options.key(cx.peer().ip, sender, recipient);

@@ -105,6 +105,10 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 impl Plugin for Helo {
+    fn relies_on_names(&self) -> bool {
+        self.tests > Tests::Lenient
+    }
+
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Helo, Hook::Message])
     }

@@ -72,6 +72,10 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 impl Plugin for ResolvableFromhost {
+    fn relies_on_names(&self) -> bool {
+        true
+    }
+
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Mail])
     }

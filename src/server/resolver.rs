@@ -94,6 +94,16 @@ impl Shell {
     pub fn ask(&mut self, asker: u64, question: &Question, now: Duration) -> Option<Arc<Answer>> {
         let answer = self.resolver.ask(asker, question, now);
         self.obey(now);
+        answer.map(|answer| {
+            let rests = self.resolver.is_old_news(question, &answer, now);
+            Arc::new(if rests { Answer::Rests } else { Answer::Dns(answer) })
+        })
+    }
+
+    /// The same about a list itself, whatever is known of it.
+    pub fn probe(&mut self, asker: u64, question: &Question, now: Duration) -> Option<Arc<Answer>> {
+        let answer = self.resolver.probe(asker, question, now);
+        self.obey(now);
         answer.map(|answer| Arc::new(Answer::Dns(answer)))
     }
 
@@ -108,7 +118,9 @@ impl Shell {
     }
 
     /// Lines for the log.
-    pub fn take_lines(&mut self) -> impl Iterator<Item = (Level, String)> + use<> {
+    pub fn take_lines(&mut self, now: Duration) -> impl Iterator<Item = (Level, String)> + use<> {
+        // The state machine may have been spoken to directly.
+        self.obey(now);
         std::mem::take(&mut self.lines).into_iter()
     }
 
@@ -229,9 +241,10 @@ impl Shell {
                         let _ = self.registry.deregister(&mut tcp.stream);
                     }
                 }
-                Output::Answer { asker, question, answer } => {
+                Output::Answer { asker, question, answer, rests } => {
                     let question = question::Question::Dns(Question::clone(&question));
-                    self.answers.push((asker, question, Arc::new(Answer::Dns(answer))));
+                    let answer = if rests { Answer::Rests } else { Answer::Dns(answer) };
+                    self.answers.push((asker, question, Arc::new(answer)));
                 }
                 Output::Log(weight, text) => self.lines.push((level(weight), text)),
             }

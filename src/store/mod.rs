@@ -42,6 +42,9 @@ pub use valkey::Server;
 /// Name of the database file in the state folder.
 const FILE: &str = "mailreeve.sqlite";
 
+/// Names of servers that need no DNS.
+const HOSTS: &str = "/etc/hosts";
+
 /// Records of one table; the ones that changed longest ago go first.
 const ROWS_MAX: u64 = 2_000_000;
 
@@ -87,11 +90,12 @@ impl Settings {
     }
 
     /// Reads the file `store`: `sqlite PATH`, `sqlite` (the default, in `state_dir`), or
-    /// `valkey redis://[[USER]:PASSWORD@]IP[:PORT][/DB]`. What is wrong is added to `problems`.
+    /// `valkey redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, HOST being an address or a name in
+    /// /etc/hosts. What is wrong is added to `problems`.
     pub fn load(files: &Files, state_dir: &Path, problems: &mut Vec<Problem>) -> Settings {
         let default = || Settings::new(Place::Sqlite(state_dir.join(FILE)));
         let Some(line) = files.scalar("store", problems) else { return default() };
-        match place(&line.text) {
+        match place(&line.text, || files.system(HOSTS)) {
             Ok(Some(place)) => Settings::new(place),
             Ok(None) => default(),
             Err(what) => {
@@ -129,7 +133,7 @@ impl Settings {
 }
 
 /// The back end that a line names; `None` for the default.
-fn place(text: &str) -> Result<Option<Place>, String> {
+fn place(text: &str, hosts: impl FnOnce() -> String) -> Result<Option<Place>, String> {
     let mut words = text.split_whitespace();
     let (kind, location, more) = (words.next(), words.next(), words.next());
     match (kind, location, more) {
@@ -141,7 +145,7 @@ fn place(text: &str) -> Result<Option<Place>, String> {
             Err(format!("{} is not an absolute path", quote(path)))
         }
         // A URL may hold a password: it is not repeated.
-        (Some("valkey" | "redis"), Some(url), None) => match Server::parse(url) {
+        (Some("valkey" | "redis"), Some(url), None) => match Server::parse(url, &hosts()) {
             Ok(server) => Ok(Some(Place::Valkey(server))),
             Err(what) => Err(format!("the address of the server {what}")),
         },

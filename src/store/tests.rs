@@ -65,7 +65,7 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .ok()?;
-        let server = Server::parse(&format!("redis://127.0.0.1:{port}/7")).unwrap();
+        let server = Server::parse(&format!("redis://127.0.0.1:{port}/7"), "").unwrap();
         let started = RedisServer { program, _folder: folder, server };
         for _ in 0..200 {
             if TcpStream::connect(started.server.address).is_ok() {
@@ -147,6 +147,10 @@ fn the_suite_on_valkey() {
     }
 }
 
+const NO_NAME: &str = "the address of the server has no IP address and port: DNS is not asked, so \
+     write an IP address, localhost, or a name that stands in /etc/hosts; an IPv6 address stands in \
+     brackets";
+
 #[test]
 fn the_file_store_names_a_back_end() {
     let state = Path::new("/var/lib/qpsmtpd");
@@ -160,15 +164,22 @@ fn the_file_store_names_a_back_end() {
         (Some("valkey"), Err("write `sqlite PATH` or `valkey redis://IP:PORT/DB`")),
         (
             Some("valkey redis://192.0.2.1:7000/3"),
-            Ok(Place::Valkey(Server::parse("valkey://192.0.2.1:7000/3").unwrap())),
+            Ok(Place::Valkey(Server::parse("valkey://192.0.2.1:7000/3", "").unwrap())),
         ),
         (
             Some("valkey redis://:secret@192.0.2.1/x"),
             Err("the address of the server has no number of a database behind the slash"),
         ),
+        (
+            Some("valkey redis://cache.lan/2"),
+            Ok(Place::Valkey(Server::parse("redis://192.0.2.8/2", "").unwrap())),
+        ),
+        (Some("valkey redis://cache.example"), Err(NO_NAME)),
         (Some("mysql /x"), Err("\"mysql\" is no store; there are sqlite and valkey")),
     ] {
-        let files = text.map(|text| ("store".to_string(), format!("{text}\n")));
+        let store = text.map(|text| ("store".to_string(), format!("# where\n{text}\n")));
+        let hosts = ("/etc/hosts".to_string(), "192.0.2.8 cache.lan\n".to_string());
+        let files = store.into_iter().chain([hosts]);
         let mut problems = Vec::new();
         let settings = Settings::load(&Files::in_memory(files), state, &mut problems);
         let what: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
@@ -176,6 +187,7 @@ fn the_file_store_names_a_back_end() {
             Ok(place) => assert_eq!((settings.place, what), (place, vec![]), "{text:?}"),
             Err(error) => {
                 assert_eq!((settings.place, what), (default.clone(), vec![error]), "{text:?}");
+                assert!(problems[0].to_string().starts_with("store:2: "), "{problems:?}");
             }
         }
     }

@@ -12,10 +12,11 @@
 use super::ops::{Field, Fold, Key, Row, Table};
 use super::queue::Entry;
 use super::{Backend, Failure, Keep, Open, Visit};
+use crate::dns::resolver::address_in_hosts;
 use redis::{Connection, ConnectionAddr, ErrorKind, Pipeline, RedisConnectionInfo, RedisError};
 use redis::{FromRedisValue, IntoConnectionInfo, ParsingError, ServerErrorKind, Value};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Where the server listens if the address does not say.
@@ -33,7 +34,7 @@ const PAGE: isize = 200;
 /// Where a server is and how to be let in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Its address. Names are not looked up: that would be the C library's own resolver.
+    /// Its address. DNS is not asked for it, which the store might have to wait for.
     pub address: SocketAddr,
     /// Number of the database.
     pub database: i64,
@@ -55,9 +56,10 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    /// Reads `redis://[[USER]:PASSWORD@]IP[:PORT][/DB]`; `valkey:` is the same, `localhost` is
-    /// 127.0.0.1. The error says in words what is wrong, without repeating the text.
-    pub fn parse(url: &str) -> Result<Server, &'static str> {
+    /// Reads `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`; `valkey:` is the same. HOST is an address,
+    /// `localhost`, or a name in `hosts`, the text of a hosts file. The error says in words what is
+    /// wrong, without repeating the text.
+    pub fn parse(url: &str, hosts: &str) -> Result<Server, &'static str> {
         let rest = ["redis://", "valkey://"].iter().find_map(|start| url.strip_prefix(start));
         let rest = rest.ok_or("does not begin with redis:// (TLS is not offered)")?;
         let (login, place) = rest.rsplit_once('@').unwrap_or(("", rest));
@@ -70,7 +72,7 @@ impl Server {
         }
         let text = |part: &str| (!part.is_empty()).then(|| part.to_string());
         Ok(Server {
-            address: parse_host(host)?,
+            address: parse_host(host, hosts)?,
             database: i64::from(number),
             user: text(user),
             password: text(password),
@@ -96,22 +98,22 @@ impl Server {
     }
 }
 
-fn parse_host(host: &str) -> Result<SocketAddr, &'static str> {
-    const WRONG: &str = "has no IP address and port: names are not looked up here, and an IPv6 \
-         address stands in brackets";
+fn parse_host(host: &str, hosts: &str) -> Result<SocketAddr, &'static str> {
+    const WRONG: &str = "has no IP address and port: DNS is not asked, so write an IP address, \
+         localhost, or a name that stands in /etc/hosts; an IPv6 address stands in brackets";
     let plain = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = plain.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, PORT));
     }
-    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    match host.strip_prefix("localhost") {
-        Some("") => Ok(SocketAddr::new(local, PORT)),
-        Some(port) => {
-            let port = port.strip_prefix(':').and_then(|port| port.parse().ok());
-            Ok(SocketAddr::new(local, port.ok_or(WRONG)?))
-        }
-        None => host.parse().map_err(|_| WRONG),
+    if let Ok(address) = host.parse() {
+        return Ok(address);
     }
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().map_err(|_| WRONG)?),
+        None => (host, PORT),
+    };
+    let ip = address_in_hosts(hosts, name).filter(|_| !name.is_empty()).ok_or(WRONG)?;
+    Ok(SocketAddr::new(ip, port))
 }
 
 impl Open for Server {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// One list that works, one that lists everybody, one that answers whom it does not serve.
 const ZONES: &str = "
+local-zone: \"net.\" static
+local-zone: \"org.\" static
 local-zone: \"bl.example.\" static
 local-data: '2.0.0.127.bl.example. A 127.0.0.2'
 local-data: '5.0.0.127.bl.example. A 127.0.0.4'
@@ -20,6 +22,15 @@ local-zone: \"dead.example.\" redirect
 local-data: 'dead.example. A 127.0.0.2'
 local-zone: \"blocked.example.\" redirect
 local-data: 'blocked.example. A 127.255.255.254'
+local-zone: \"moody.example.\" static
+local-data: '2.0.0.127.moody.example. A 127.0.0.2'
+local-data: '6.0.0.127.moody.example. A 127.255.255.255'
+local-data: '7.0.0.127.moody.example. A 127.255.255.255'
+local-zone: \"names.example.\" static
+local-data: 'test.names.example. A 127.0.1.2'
+local-data: 'spam.example.names.example. A 127.0.1.2'
+local-zone: \"all-names.example.\" redirect
+local-data: 'all-names.example. A 127.0.1.2'
 local-zone: \"good.example.\" static
 local-data: 'good.example. MX 10 mail.good.example.'
 local-data: 'mail.good.example. A 203.0.113.25'
@@ -35,16 +46,49 @@ impl Drop for Unbound {
     }
 }
 
+/// The name server of a provider who answers for names that do not exist.
+const REWRITING: &str = "
+local-zone: \".\" redirect
+local-data: '. A 93.184.216.34'
+local-zone: \"bl.example.\" static
+local-data: '2.0.0.127.bl.example. A 127.0.0.2'
+local-data: '5.0.0.127.bl.example. A 127.0.0.4'
+local-zone: \"good.example.\" static
+local-data: 'good.example. MX 10 mail.good.example.'
+local-data: 'mail.good.example. A 203.0.113.25'
+";
+
 /// Starts unbound and waits until it answers; None where it is not installed.
-fn unbound(house: &House) -> Option<(Unbound, u16)> {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+fn unbound(house: &House, zones: &str) -> Option<(Unbound, u16)> {
+    fs::create_dir_all(house.path("unbound")).unwrap();
+    let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+    asker.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    // A question for good.example, type MX, by hand.
+    let question = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x04good\x07example\0\0\x0f\0\x01";
+    loop {
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = spawn(house, zones, port)?;
+        let answers = until("unbound to answer", || {
+            // Somebody else may have taken the port meanwhile.
+            if server.0.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            asker.send_to(question, ("127.0.0.1", port)).ok()?;
+            asker.recv(&mut [0; 512]).ok().map(|_| true)
+        });
+        if answers {
+            return Some((server, port));
+        }
+    }
+}
+
+fn spawn(house: &House, zones: &str, port: u16) -> Option<Unbound> {
     let folder = house.path("unbound");
-    fs::create_dir_all(&folder).unwrap();
     let settings = format!(
         "server:\ninterface: 127.0.0.1\nport: {port}\naccess-control: 127.0.0.0/8 allow\n\
-         do-daemonize: no\nchroot: \"\"\nusername: \"\"\ndirectory: \"{0}\"\npidfile: \"\"\n\
-         use-syslog: no\nlogfile: \"{0}/log\"\nmodule-config: iterator\nnum-threads: 1\n{ZONES}\n\
-         remote-control:\ncontrol-enable: no\n",
+         so-reuseport: no\ndo-daemonize: no\nchroot: \"\"\nusername: \"\"\ndirectory: \"{0}\"\n\
+         pidfile: \"\"\nuse-syslog: no\nlogfile: \"{0}/log\"\nmodule-config: iterator\n\
+         num-threads: 1\n{zones}\nremote-control:\ncontrol-enable: no\n",
         folder.display()
     );
     let file = folder.join("unbound.conf");
@@ -54,16 +98,7 @@ fn unbound(house: &House) -> Option<(Unbound, u16)> {
         command.arg("-d").arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().ok()
     });
-    let server = Unbound(program?);
-    // A question for good.example, type MX, by hand.
-    let question = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x04good\x07example\0\0\x0f\0\x01";
-    let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
-    asker.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    until("unbound to answer", || {
-        asker.send_to(question, ("127.0.0.1", port)).ok()?;
-        asker.recv(&mut [0; 512]).ok()
-    });
-    Some((server, port))
+    program.map(Unbound)
 }
 
 fn from(source: [u8; 4], to: SocketAddr) -> Client {
@@ -80,7 +115,7 @@ fn from(source: [u8; 4], to: SocketAddr) -> Client {
 #[test]
 fn a_real_name_server_answers() {
     let house = House::new();
-    let Some((_unbound, port)) = unbound(&house) else {
+    let Some((_unbound, port)) = unbound(&house, ZONES) else {
         return skip("dns::a_real_name_server_answers", "unbound is not installed");
     };
     house.set("resolvers", &format!("127.0.0.1:{port}"));
@@ -119,11 +154,73 @@ fn a_real_name_server_answers() {
     daemon.stop();
 }
 
+/// Lists are known by their test entries, those of names too; what is wrong with one is said once,
+/// however many mails meet it, and none of them is refused for it.
+#[test]
+fn a_list_in_error_is_named_once() {
+    let house = House::new();
+    let Some((_unbound, port)) = unbound(&house, ZONES) else {
+        return skip("dns::a_list_in_error_is_named_once", "unbound is not installed");
+    };
+    house.set("resolvers", &format!("127.0.0.1:{port}"));
+    house.set("dnsbl_zones", "moody.example\nbl.example\ngone.example");
+    house.set("rhsbl_zones", "all-names.example\nnames.example");
+    house.set("plugins", "dnsbl\nrhsbl\nrcpt_ok\nqueue/discard");
+    let daemon = house.start();
+    daemon.log.line("all-names.example: it lists everybody: it looks dead: not asked until");
+    daemon.log.line("gone.example: its test entry is not listed: it looks dead");
+    for address in [6, 7, 6, 7] {
+        let mut client = from([127, 0, 0, address], daemon.address());
+        client.hello();
+        client.expect("MAIL FROM:<a@good.example>", "250");
+        client.expect("RCPT TO:<b@example.com>", "250");
+        client.expect("RSET", "250");
+        client.expect("MAIL FROM:<a@spam.example>", "550 5.7.1 Mail from spam.example rejected");
+        client.expect("QUIT", "221");
+    }
+    let bench = "moody.example: it answers 127.255.255.255: too many questions: not asked for five";
+    daemon.log.line(bench);
+    daemon.log.line("dnsbl: error, moody.example answers with an error code (127.255.255.255: too");
+    daemon.log.nth("closing connection", 4);
+    assert_eq!(daemon.log.count("moody.example"), 2, "{:#?}", daemon.log.lines());
+    assert_eq!(daemon.log.count("all-names.example"), 1);
+    daemon.stop();
+}
+
+/// A provider's name server that answers for names that do not exist is found out at start: sender
+/// domains do not exist by its grace, and the lists go on working.
+#[test]
+fn a_name_server_that_makes_names_up_is_found_out() {
+    let house = House::new();
+    let Some((_unbound, port)) = unbound(&house, REWRITING) else {
+        return skip("dns::a_name_server_that_makes_names_up", "unbound is not installed");
+    };
+    house.set("resolvers", &format!("127.0.0.1:{port}"));
+    house.set("dnsbl_zones", "bl.example\ngone.example");
+    house.set("plugins", "dnsbl\nresolvable_fromhost\nrcpt_ok\nqueue/discard");
+    let daemon = house.start();
+    daemon.log.line("the name servers answer 93.184.216.34 for names that do not exist");
+    // The lists are probed behind that.
+    daemon.log.line("gone.example: its test entry is not listed: it looks dead");
+    let mut clean = from([127, 0, 0, 6], daemon.address());
+    clean.hello();
+    clean.expect("MAIL FROM:<a@no-such-domain.example>", "450 4.1.8 FQDN required");
+    clean.expect("MAIL FROM:<a@good.example>", "250");
+    clean.expect("RCPT TO:<b@example.com>", "250");
+    let mut listed = from([127, 0, 0, 5], daemon.address());
+    listed.hello();
+    listed.expect("MAIL FROM:<a@good.example>", "250");
+    listed.expect("RCPT TO:<b@example.com>", "550 5.7.1 (dnsbl) listed in bl.example");
+    assert_eq!(daemon.log.count("93.184.216.34"), 1, "{:#?}", daemon.log.lines());
+    drop((clean, listed));
+    daemon.stop();
+}
+
 /// The same questions from the shell: what each list says, and what a HELO name would come to.
 #[test]
 fn names_and_addresses_are_checked_from_the_shell() {
     let house = House::new();
-    let Some((_unbound, port)) = unbound(&house) else {
+    let Some((_unbound, port)) = unbound(&house, ZONES) else {
         return skip("dns::names_and_addresses_are_checked", "unbound is not installed");
     };
     house.set("dnsbl_zones", "bl.example\nblocked.example");

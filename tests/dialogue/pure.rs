@@ -556,6 +556,7 @@ impl Ask for Waiting<'_> {
 /// The answer to a question, and how long it takes.
 fn answer(zone: &Zone, memory: &Memory, question: &Question) -> (Answer, Duration) {
     match question {
+        Question::Dns(question) if zone.rests(question) => (Answer::Rests, Duration::ZERO),
         Question::Dns(question) => {
             let (answer, took) = zone.answer(question);
             (Answer::Dns(answer), took)

@@ -29,6 +29,7 @@ enum Data {
     NoRecord,
     Failure,
     Timeout,
+    Rests,
 }
 
 impl Zone {
@@ -58,11 +59,18 @@ impl Zone {
             "NODATA" => Data::NoRecord,
             "SERVFAIL" => Data::Failure,
             "TIMEOUT" => Data::Timeout,
+            "RESTS" => Data::Rests,
             text => Data::Record(record(kind, text)?),
         };
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         self.entries.push(Entry { name, kind, data });
         Ok(())
+    }
+
+    /// The list that this question is for is left alone by the resolver.
+    pub(crate) fn rests(&self, question: &Question) -> bool {
+        let rests = |entry: &&Entry| matches!(entry.data, Data::Rests);
+        self.entries.iter().filter(rests).any(|entry| matches(&entry.name, &question.name))
     }
 
     /// The answer and how long it takes.
@@ -83,7 +91,7 @@ impl Zone {
                 Data::Record(record) => records.push(record.clone()),
                 Data::NoName => return (Answer::NxDomain, Duration::ZERO),
                 Data::NoRecord => return (Answer::NoData, Duration::ZERO),
-                Data::Failure => return (Answer::TempFail, Duration::ZERO),
+                Data::Failure | Data::Rests => return (Answer::TempFail, Duration::ZERO),
                 Data::Timeout => return (Answer::TempFail, TIMEOUT),
             }
         }
@@ -112,7 +120,7 @@ fn record(kind: Option<Kind>, text: &str) -> Result<Record, String> {
             let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
             Ok(Record::Text(bare.unwrap_or(text).as_bytes().into()))
         }
-        None => Err("type * is for NXDOMAIN, NODATA, SERVFAIL and TIMEOUT".into()),
+        None => Err("type * is for NXDOMAIN, NODATA, SERVFAIL, TIMEOUT and RESTS".into()),
     }
 }
 
@@ -131,6 +139,7 @@ mod tests {
             "*.list.example A 127.0.0.2",
             "good.list.example A NXDOMAIN",
             "t.example TXT \"v=spf1 -all\"",
+            "*.tired.example * RESTS",
         ] {
             zone.add(line).expect(line);
         }
@@ -148,6 +157,8 @@ mod tests {
         assert_eq!(ask("b.example", Kind::A).0, Answer::NxDomain);
         assert_eq!(ask("good.list.example", Kind::A).0, Answer::NxDomain);
         assert_eq!(ask("slow.example", Kind::A), (Answer::TempFail, TIMEOUT));
+        assert!(zone.rests(&Question::new("x.tired.example", Kind::A)));
+        assert!(!zone.rests(&Question::new("slow.example", Kind::A)));
         for line in ["", "a.example A", "a.example A x", "a.example SRV x", "a.example * x"] {
             assert!(zone.add(line).is_err(), "{line}");
         }

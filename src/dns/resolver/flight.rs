@@ -20,6 +20,8 @@ pub(super) struct Flight {
     pub(super) ttl: u32,
     /// Who waits.
     pub(super) askers: Vec<u64>,
+    /// It is about the list itself, so its answer is judged by who asked.
+    pub(super) is_probe: bool,
     pub(super) started: Duration,
     /// Then it has failed.
     pub(super) deadline: Duration,

@@ -85,6 +85,14 @@ impl Local {
     }
 }
 
+/// The address that a hosts file, or the meaning of `localhost`, gives to a name: an IPv4 one if it has
+/// any. For what has to be known before there is a resolver.
+pub fn address_in_hosts(hosts: &str, name: &str) -> Option<IpAddr> {
+    let local = Local::new(hosts);
+    let find = |kind| local.find(&Question::new(name, kind))?.addresses().next();
+    find(Kind::A).or_else(|| find(Kind::Aaaa))
+}
+
 /// What is known of names that no hosts file can change.
 pub(super) fn special(question: &Question) -> Option<Answer> {
     const LOOPBACK: [IpAddr; 2] =

@@ -4,9 +4,9 @@ use super::flight::{Flight, Stream, Try};
 use super::servers::{Edns, TRIES_MAX, choose};
 use super::sockets::Number;
 use super::streams::Received;
-use super::{Output, Resolver, TRY_TIME_MAX, Weight, local};
+use super::{Output, Resolver, TRY_TIME_MAX, Weight, list_error, local};
 use crate::dns::wire::{self, ALIASES_MAX, Bad, Content, Echo, Found, Head, Status, WireName};
-use crate::dns::{Answer, Question};
+use crate::dns::{Answer, Question, lists};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -314,7 +314,7 @@ impl Resolver {
     fn finish(&mut self, place: usize, answer: &Answer, ttl: u32, now: Duration) {
         self.withdraw(place);
         let Some(flight) = self.flights.remove(place) else { return };
-        let Flight { question, askers, started, .. } = flight;
+        let Flight { question, askers, is_probe, started, .. } = flight;
         // What was given up because nobody waited is not known to fail.
         if *answer != Answer::TempFail || !askers.is_empty() {
             self.cache.insert(&question, answer, ttl, now);
@@ -322,17 +322,26 @@ impl Resolver {
         if self.flights.len() < super::IN_FLIGHT_MAX / 2 {
             self.full_said = false;
         }
+        let answer = self.believed(answer.clone());
+        let mut rests = !is_probe && self.is_old_news(&question, &answer, now);
         if let Some(zone) = self.zones.of(&question.name).map(str::to_string) {
-            if *answer != Answer::TempFail {
+            if answer != Answer::TempFail {
                 self.zones.answered(&zone);
             } else if self.heard > started {
                 // Where nothing at all is answered, no list is to blame.
                 self.zone_timed_out(&zone, now);
             }
+            if let Some(address) = list_error(&question, &answer).filter(|_| !is_probe) {
+                let cause = lists::cause(address).unwrap_or("an error code");
+                self.bench(&zone, &format!("it answers {address}: {cause}"), now);
+            }
         }
+        // The first to hear of a fault gets to know it, the others what is known by now.
+        let known = !is_probe && self.is_old_news(&question, &answer, now);
         for asker in askers {
             let (question, answer) = (question.clone(), answer.clone());
-            self.out.push_back(Output::Answer { asker, question, answer });
+            self.out.push_back(Output::Answer { asker, question, answer, rests });
+            rests = known;
         }
         self.fill_streams(now);
     }

@@ -2,7 +2,8 @@
 //!
 //! A dead list costs every session its whole patience. The resolver is told which zones are lists; it
 //! counts questions below them that came to nothing, and after three in a row gives up asking for some
-//! minutes. The first question after that is a test: one more failure, and the zone rests again.
+//! minutes. The first question after that is a test: one more failure, and the zone rests again. A zone
+//! whose test entries are wrong is condemned: it rests until they are right.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(super) struct Zones(HashMap<Box<str>, Zone>);
 struct Zone {
     failures: u8,
     until: Duration,
+    condemned: bool,
 }
 
 impl Zones {
@@ -48,7 +50,7 @@ impl Zones {
 
     /// Whether a zone rests.
     pub(super) fn rests(&self, zone: &str, now: Duration) -> bool {
-        self.0.get(zone).is_some_and(|zone| now < zone.until)
+        self.0.get(zone).is_some_and(|zone| zone.condemned || now < zone.until)
     }
 
     /// A question was answered.
@@ -69,10 +71,20 @@ impl Zones {
         tired
     }
 
+    /// Lets a watched zone rest until it is acquitted. True if it was not condemned before.
+    pub(super) fn condemn(&mut self, zone: &str) -> bool {
+        self.0.get_mut(zone).is_some_and(|zone| !std::mem::replace(&mut zone.condemned, true))
+    }
+
+    /// Nothing is held against a zone any more. True if it was condemned.
+    pub(super) fn acquit(&mut self, zone: &str) -> bool {
+        self.0.get_mut(zone).is_some_and(|zone| std::mem::take(zone).condemned)
+    }
+
     /// Lets a watched zone rest at once. True if it did not rest before.
     pub(super) fn bench(&mut self, zone: &str, now: Duration) -> bool {
         let Some(zone) = self.0.get_mut(zone) else { return false };
-        let fresh = now >= zone.until;
+        let fresh = now >= zone.until && !zone.condemned;
         if fresh {
             (zone.failures, zone.until) = (FAILURES_MAX, now + REST);
         }
@@ -123,5 +135,18 @@ mod tests {
         assert!(zones.bench("new.example", later) && !zones.bench("new.example", later));
         assert!(zones.rests("new.example", later) && !zones.failed("unknown.example", later));
         assert!(!zones.bench("unknown.example", later));
+    }
+
+    #[test]
+    fn who_is_condemned_rests_until_acquitted() {
+        let mut zones = Zones::default();
+        zones.watch(["bl.example"]);
+        let zone = "bl.example";
+        assert!(zones.condemn(zone) && !zones.condemn(zone), "told once");
+        assert!(zones.rests(zone, REST * 1_000) && !zones.bench(zone, SECOND));
+        zones.watch([zone]);
+        assert!(zones.rests(zone, SECOND), "a reload forgets nothing");
+        assert!(zones.acquit(zone) && !zones.acquit(zone));
+        assert!(!zones.rests(zone, SECOND) && !zones.condemn("unknown.example"));
     }
 }

@@ -219,7 +219,25 @@ fn other_types() {
             ),
             ("a string beyond its record", text(b"\x05abc"), "Malformed"),
             ("no string", text(b""), " ttl=60 aliases=0"),
+            (
+                "two records stay two",
+                text(&make::txt(&[b"v=spf1 -all"])).answer(WWW, make::TXT, 9, &make::txt(&[b"x"])),
+                "v=spf1 -all x ttl=9 aliases=0",
+            ),
         ],
+    );
+    check(
+        Kind::Ns,
+        &[(
+            "name servers",
+            empty().answer(WWW, make::NS, 60, &make::name("Ns.Example")).answer(
+                WWW,
+                make::NS,
+                60,
+                &[0xc0, 12],
+            ),
+            "ns.example www.example ttl=60 aliases=0",
+        )],
     );
     check(
         Kind::Ptr,

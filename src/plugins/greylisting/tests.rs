@@ -25,6 +25,7 @@ fn arguments() {
         deny_late: true,
         per_recipient: true,
         countries: Vec::new(),
+        p0f: vec![Trait::Genre("windows".into()), Trait::Distance(3)],
     };
     let countries = ["DE", "AT"].map(Into::into).to_vec();
     let spared = Options { countries, ..Options::default() };
@@ -35,7 +36,7 @@ fn arguments() {
         ("greylisting db_dir /x nfslock 1 redis localhost:6379", "", Options::default()),
         (
             "greylisting remote_ip 0 sender 1 recipient 1 black_timeout 60 white_timeout 3600 \
-             reject 0 deny_late 1 per_recipient 1",
+             reject 0 deny_late 1 per_recipient 1 p0f genre,Windows,distance,3",
             "",
             all.clone(),
         ),
@@ -43,7 +44,7 @@ fn arguments() {
         (
             "denysoft_greylist black_timeout 60",
             "remote_ip 0\nsender 1\nrecipient 1\nblack_timeout 9\nwhite_timeout 3600\n\
-             mode testonly\ndeny_late 1\nper_recipient 1",
+             mode testonly\ndeny_late 1\nper_recipient 1\np0f genre,windows,distance,3",
             all,
         ),
         ("greylisting mode off reject 1", "deny_late 1", late),
@@ -69,8 +70,9 @@ fn faults_are_told() {
         ("greylisting remote_ip 0", "", 1, 0, 0),
         ("greylisting odd 1", "", 1, 0, 0),
         ("greylisting", "odd 1\nsender\nreject x", 0, 3, 0),
-        ("greylisting p0f genre,windows geoip US,CA", "p0f x,y", 0, 0, 2),
         ("greylisting geoip US,Canada", "geoip 12,DE", 1, 1, 0),
+        ("greylisting p0f genre", "", 1, 0, 0),
+        ("greylisting p0f os,windows", "p0f distance,far", 1, 1, 0),
         ("greylisting white_timeout 9999999", "", 0, 0, 1),
     ] {
         let (_, found, problems) = read_with(line, file);
@@ -103,6 +105,32 @@ fn keys() {
         let ip = ip.parse().expect("an address");
         let key = options.key(ip, (!null).then_some(&sender), Some(&recipient));
         assert_eq!(key, expected, "{line}");
+    }
+}
+
+#[test]
+fn clients_as_p0f_sees_them() {
+    let client = Fingerprint {
+        os: "Windows".to_string(),
+        flavor: "7 or 8".to_string(),
+        link: "DSL".to_string(),
+        uptime: Some(100),
+        distance: Some(4),
+    };
+    let nobody = Fingerprint { uptime: None, distance: None, ..client.clone() };
+    for (words, fits, fits_nobody) in [
+        ("genre,windows", true, true),
+        ("genre,linux", false, false),
+        ("detail,7,link,dsl", true, true),
+        ("detail,7,link,ethernet", false, false),
+        ("genre,windows,link,dsl,distance,3", true, false),
+        ("distance,4", false, false),
+        ("uptime,99", true, false),
+        ("uptime,100", false, false),
+    ] {
+        let traits = traits(words).expect(words);
+        let all = |of: &Fingerprint| traits.iter().all(|it| it.fits(of));
+        assert_eq!((all(&client), all(&nobody)), (fits, fits_nobody), "{words}");
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! p0f (version 3) watches the network and answers on a Unix socket. It is asked once for each client
 //! that is neither exempt nor this machine. What it says is logged as `NAME FLAVOR` and put into the
-//! header; with `smite_os` it lowers the client's score, and the file can refuse. A p0f that does not
-//! run is as if this line were not there, and one that hangs is waited for half a second.
+//! header; with `smite_os` it lowers the client's score, the file can refuse, and greylisting can be
+//! told to look at it. A p0f that does not run is as if this line were not there, and one that hangs is
+//! waited for half a second.
 //!
 //! Arguments:
 //!   SOCKET       path of p0f's socket (its option -s); required
@@ -145,7 +146,7 @@ impl P0f {
         if self.smite.as_ref().is_some_and(|regex| regex.is_match(genre.as_bytes())) {
             cx.karma(-1);
         }
-        cx.keep_note(found);
+        cx.facts_mut().system = Some(Arc::new(found));
     }
 }
 
@@ -177,7 +178,7 @@ impl Plugin for P0f {
     }
 
     fn rcpt(&self, cx: &mut Cx<'_>, _recipient: &Address) -> Hooked {
-        let blocked = cx.note::<Fingerprint>().is_some_and(|found| self.blocks(found));
+        let blocked = cx.facts().system.as_ref().is_some_and(|found| self.blocks(found));
         if !blocked || cx.skip_immune() {
             return Ok(Verdict::Declined);
         }
@@ -192,8 +193,8 @@ impl Plugin for P0f {
         for name in [GENRE, LINK_TYPE] {
             cx.delete_header(name, None);
         }
-        if let Some(found) = cx.note::<Fingerprint>() {
-            for (name, value) in [(LINK_TYPE, &found.link), (GENRE, &genre(found))] {
+        if let Some(found) = cx.facts().system.clone() {
+            for (name, value) in [(LINK_TYPE, &found.link), (GENRE, &genre(&found))] {
                 if !value.is_empty() {
                     cx.insert_header(name, value);
                 }
@@ -273,6 +274,25 @@ mod tests {
     }
 
     #[test]
+    fn others_can_be_told_to_look_at_it() {
+        for (name, os, skipped) in [("other", "Linux", true), ("same", "Windows", false)] {
+            let (path, thread) = serve(name, answer(0x10, os, "7", ""));
+            let plugins = format!(
+                "ident/p0f {}\ngreylisting p0f genre,windows\nrcpt_ok\nqueue/discard\n",
+                path.display()
+            );
+            let mut trial = Trial::connect(&[("plugins", plugins.as_str())], "192.0.2.1");
+            thread.join().unwrap();
+            trial.say("EHLO client.example");
+            trial.say("MAIL FROM:<a@example.org>");
+            let skip = "greylisting: skip, no p0f match";
+            let log = trial.take_log();
+            assert_eq!(log.iter().any(|line| line == skip), skipped, "{log:?}");
+            assert!(log.iter().any(|line| line.starts_with("greylisting: ")));
+        }
+    }
+
+    #[test]
     fn nobody_is_asked_where_nobody_can_say() {
         for (ip, log) in [
             ("192.0.2.1", &["error, p0f: No such file or directory"][..]),
@@ -317,6 +337,8 @@ mod tests {
             os: "Windows".to_string(),
             flavor: "7 or 8".to_string(),
             link: "DSL".to_string(),
+            uptime: None,
+            distance: None,
         };
         for (entry, blocked) in [
             ("windows", true),

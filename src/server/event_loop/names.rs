@@ -85,13 +85,8 @@ impl EventLoop {
     /// Hands out what the resolver has found.
     pub(super) fn deliver_answers(&mut self) {
         self.resolver.tick(self.now.mono);
-        for (level, text) in self.resolver.take_lines() {
-            self.say(level, text);
-        }
+        self.say_of_resolver();
         for (asker, question, answer) in self.resolver.take_answers() {
-            if let Question::Dns(question) = &question {
-                self.bench_on_error(question, &answer);
-            }
             if asker & ON_LANE != 0 {
                 if let Some(waits) = self.lane_questions.remove(&asker) {
                     // The hook may have given up by now.
@@ -102,6 +97,14 @@ impl EventLoop {
             } else {
                 self.answer_slot(slot_of(asker), question, answer);
             }
+        }
+        // What the answers of probes led to, too.
+        self.say_of_resolver();
+    }
+
+    fn say_of_resolver(&mut self) {
+        for (level, text) in self.resolver.take_lines(self.now.mono) {
+            self.say(level, text);
         }
     }
 

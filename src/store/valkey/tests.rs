@@ -23,19 +23,24 @@ fn addresses_are_read() {
         ("redis://192.0.2.1/x", Err("number of a database")),
         ("redis://192.0.2.1/-1", Err("number of a database")),
         ("redis://192.0.2.1:port", Err("no IP address")),
-        ("redis://valkey.example", Err("names are not looked up")),
-        ("redis://localhostess", Err("names are not looked up")),
+        ("redis://store.lan", Ok("redis://192.0.2.9:6379/0")),
+        ("redis://:p@Store.LAN:7001/4", Ok("redis://192.0.2.9:7001/4")),
+        ("redis://six.lan", Ok("redis://[2001:db8::9]:6379/0")),
+        ("redis://store.lan:0x", Err("no IP address")),
+        ("redis://valkey.example", Err("DNS is not asked")),
+        ("redis://localhostess", Err("DNS is not asked")),
         ("redis://", Err("no IP address")),
         ("rediss://192.0.2.1", Err("TLS is not offered")),
         ("192.0.2.1:6379", Err("does not begin with redis://")),
     ] {
-        let read = Server::parse(url).map(|server| server.to_string());
+        let hosts = "2001:db8::9 store.lan six.lan\n192.0.2.9 store.lan\n";
+        let read = Server::parse(url, hosts).map(|server| server.to_string());
         match expected {
             Ok(expected) => assert_eq!(read.as_deref(), Ok(expected), "{url}"),
             Err(expected) => assert!(read.unwrap_err().contains(expected), "{url}"),
         }
     }
-    let server = Server::parse("redis://user:hidden@192.0.2.1").unwrap();
+    let server = Server::parse("redis://user:hidden@192.0.2.1", "").unwrap();
     assert_eq!(
         (server.user.as_deref(), server.password.as_deref()),
         (Some("user"), Some("hidden"))
@@ -47,7 +52,7 @@ fn addresses_are_read() {
 fn a_server_that_says_nothing_is_soon_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    let server = Server::parse(&format!("redis://{address}")).unwrap();
+    let server = Server::parse(&format!("redis://{address}"), "").unwrap();
     let began = Instant::now();
     assert!(server.open().is_err());
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
