@@ -13,4 +13,8 @@ mod json;
 mod parked;
 mod sample;
 mod smuggling;
+#[cfg(test)]
+mod spf;
 mod tidy;
+#[cfg(test)]
+mod yaml;
