@@ -25,8 +25,9 @@
 //!   no_dmarc_policy  `0` (default) to `4`, behind the header and only where no domain in From has a
 //!                    DMARC policy: 1 refuses what fails, 2 softfail too, 3 neutral too, 4 the rest;
 //!                    a DNS fault while looking for the policy refuses nothing
-//!   helo             `report` (default): the HELO name is judged too and stands in the results;
-//!                    `reject`: its fail counts like one of the sender; `0`: only for null senders
+//!   helo             `0` (default): the HELO name is judged for null senders only; `report`: always, after
+//!                    the sender, and it stands in the results; `reject`: its fail counts like one of
+//!                    the sender. The mail waits for the name servers of that name too
 //!
 //! Config files: `spfbehavior`, a level.
 //!
@@ -42,12 +43,9 @@
 
 mod scale;
 
-use crate::authn::Lookup;
 use crate::authn::dmarc::author::Authors;
 use crate::authn::dmarc::discover::{Published, published};
-use crate::authn::spf::{
-    Checked, Client, Identity, Scope, SpfResult, check_host, first_question, received_spf,
-};
+use crate::authn::spf::{Checked, Client, Identity, Scope, SpfResult, check_host, received_spf};
 use crate::mail::authres;
 use crate::mail::headers::unfold;
 use crate::plugin::log::{Level, foreign};
@@ -106,7 +104,7 @@ impl Plugin for SenderPermittedFrom {
 }
 
 impl SenderPermittedFrom {
-    /// Judges the sender, and HELO beside it where that is asked for. Both begin together.
+    /// Judges the sender, and then HELO where that is asked for: the second must not hold up the first.
     fn check(&self, cx: &Cx<'_>, mail: &MailFrom) -> Result<(Checked, Option<Checked>), Pending> {
         let helo = cx.hello().map_or("", |hello| &*hello.name);
         let client = Client {
@@ -124,8 +122,6 @@ impl SenderPermittedFrom {
             Some(address) => (Identity::of_address(address), Some(of_helo)),
         };
         let mut lookup = cx.lookup();
-        let first = [Some(&identity), other.as_ref()].into_iter().flatten();
-        lookup.ask_all(first.filter_map(first_question).collect())?;
         let check = |lookup: &mut _, identity| {
             let mut checked = check_host(lookup, &client, identity)?;
             // A waiting session keeps it, and nobody asks here which way it went.

@@ -215,10 +215,5 @@ pub fn check_host<L: Lookup>(
     evaluate::check_host(lookup, client, identity)
 }
 
-/// The question with which a check begins, to be asked beside others; None where it ends without one.
-pub fn first_question(identity: &Identity) -> Option<crate::dns::Question> {
-    asking::first_question(&identity.domain)
-}
-
 #[cfg(test)]
 mod tests;

@@ -44,12 +44,12 @@ impl Scale {
     pub(super) fn load(args: &mut Args, setup: &Setup<'_>) -> Scale {
         // First, since its value can be the word `reject`.
         let helo = match args.named("helo").as_deref() {
-            None | Some("report") => HeloPolicy::Report,
-            Some("0") => HeloPolicy::Off,
+            None | Some("0") => HeloPolicy::Off,
+            Some("report") => HeloPolicy::Report,
             Some("reject") => HeloPolicy::Reject,
             Some(other) => {
                 args.complain(format!("helo {other}: use 0, report or reject"));
-                HeloPolicy::Report
+                HeloPolicy::Off
             }
         };
         let old = match args.named("spf_deny").as_deref() {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn arguments() {
-        let none = Scale { level: 0, no_dmarc_policy: 0, helo: HeloPolicy::Report };
+        let none = Scale { level: 0, no_dmarc_policy: 0, helo: HeloPolicy::Off };
         for (line, file, expected, complaints, problems) in [
             ("", "", none, 0, 0),
             ("reject 3", "", Scale { level: 3, ..none }, 0, 0),
@@ -139,7 +139,8 @@ mod tests {
             ("spf_deny 1", "", Scale { level: 3, ..none }, 0, 0),
             ("spf_deny 2", "6", Scale { level: 4, ..none }, 0, 0),
             ("spf_deny 2 reject 5", "", Scale { level: 5, ..none }, 0, 0),
-            ("helo 0", "", Scale { helo: HeloPolicy::Off, ..none }, 0, 0),
+            ("helo 0", "", none, 0, 0),
+            ("helo report", "", Scale { helo: HeloPolicy::Report, ..none }, 0, 0),
             ("helo reject", "", Scale { helo: HeloPolicy::Reject, ..none }, 0, 0),
             (
                 "reject 1 helo reject",
