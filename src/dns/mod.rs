@@ -66,6 +66,11 @@ pub fn name_of_octets(name: &[u8]) -> Box<str> {
     text.into()
 }
 
+/// The octets of a dotted name in the form of questions and answers, without its escapes.
+pub fn octets_of_name(name: &str) -> Vec<u8> {
+    wire::octets_of(name)
+}
+
 /// One record of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -180,6 +185,8 @@ mod tests {
             (b"", ""),
         ] {
             assert_eq!(Question::of_octets(octets, Kind::A), Question::new(name, Kind::A));
+            let plain = octets.strip_suffix(b".").unwrap_or(octets).to_ascii_lowercase();
+            assert_eq!(octets_of_name(name), plain);
         }
     }
 }

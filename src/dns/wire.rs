@@ -73,8 +73,8 @@ impl WireName {
     }
 }
 
-/// The octets of a label in lower case, each `\DDD` in it made one.
-fn octets_of(label: &str) -> Vec<u8> {
+/// The octets of a text in lower case, each `\DDD` in it made one.
+pub(super) fn octets_of(label: &str) -> Vec<u8> {
     let mut octets = Vec::with_capacity(label.len());
     let mut rest = label;
     while let Some((plain, behind)) = rest.split_once('\\') {

@@ -4,7 +4,7 @@ use super::macros::{MacroString, NAME_MAX, Values};
 use super::record::Prefixes;
 use super::{Client, HOSTS_MAX, Identity, PATH_MAX, SpfResult, Step, TERMS_MAX, VOIDS_MAX};
 use crate::authn::Lookup;
-use crate::dns::{Answer, Kind, Question, Record, name_of_octets, reverse_name};
+use crate::dns::{Answer, Kind, Question, Record, name_of_octets, octets_of_name, reverse_name};
 use crate::limits::LABEL_MAX;
 use std::net::IpAddr;
 
@@ -109,7 +109,8 @@ impl<L: Lookup> Check<'_, L> {
             false if is_within(name, &domain) => 1,
             false => 2,
         });
-        Ok(best.map(ToString::to_string))
+        // In a macro it stands for its octets, like everything else that a name is made of.
+        Ok(best.map(|name| String::from_utf8_lossy(&octets_of_name(name)).into_owned()))
     }
 
     /// Those of the client's first ten names that are `wanted` and have its address. A name that

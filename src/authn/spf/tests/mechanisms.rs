@@ -181,6 +181,18 @@ fn ptr() {
     }
 }
 
+/// A name that is made of a strange name is the same strange name.
+#[test]
+fn strange_names_of_clients() {
+    let name = "foo:bar/baz.example";
+    let lines = [&format!("5.2.0.192.in-addr.arpa PTR {name}"), &format!("{name} A 192.0.2.5")];
+    for record in ["v=spf1 ptr:%{p} -all", "v=spf1 a:%{p} -all", "v=spf1 ptr:bar/baz.%{p1} a:%{p}"]
+    {
+        let checked = check_record(record, &lines.map(String::as_str), "192.0.2.5");
+        assert_eq!(checked.result, SpfResult::Pass, "{record}: {}", checked.why());
+    }
+}
+
 /// Names that macros make are asked for as they are; a local part that is not ASCII matches nothing
 /// (RFC 8616 section 4).
 #[test]
