@@ -3,7 +3,6 @@
 //! It reads what such files use: documents, block mappings (a key may repeat) and sequences, flow
 //! sequences, plain, quoted and block scalars. Every scalar is a text, an absent one `Null`; the
 //! values are those of `json.rs`. What it does not know is a panic that names the line.
-#![expect(clippy::panic, reason = "only tests run this")]
 
 use crate::json::Json;
 
