@@ -1,0 +1,209 @@
+//! One test a target, with the seeds that a person would try first.
+
+use super::drive;
+
+const MESSAGE: &[u8] = b"From: <a@example.org>\r\nSubject: =?utf-8?q?x?=\r\n folded\r\n\
+    Received: from x (HELO y) (192.0.2.1)\r\n by z; Thu, 1 Jan 1970 00:00:00 +0000\r\n\r\n\
+    body\r\n..dot\r\n.\r\n";
+
+#[test]
+fn session() {
+    let seeds: &[&[u8]] = &[
+        b"EHLO client.example\r\nMAIL FROM:<a@example.org> SIZE=100\r\nRCPT TO:<b@example.com>\r\n\
+          DATA\r\nSubject: x\r\n\r\nhello\r\n..\r\n.\r\nQUIT\r\n",
+        b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster>\r\nRSET\r\nNOOP\r\nVRFY a\r\nHELP\r\nQUIT\r\n",
+        b"EHLO [192.0.2.1]\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 5\r\nhelloBDAT 0 LAST\r\n",
+        b"EHLO x\r\nSTARTTLS\r\nMAIL FROM:<a@b>\r\n",
+        b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\nAUTH LOGIN\r\nYQ==\r\nYg==\r\n*\r\n",
+        b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\n.\nMAIL FROM:<e@f>\r\n\r.\r.\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"",
+    ];
+    drive("session", seeds, crate::smtp::session::fuzz);
+}
+
+#[test]
+fn address() {
+    let seeds: &[&[u8]] = &[
+        b"<a@example.com>",
+        b"<>",
+        b"<postmaster>",
+        b"<\"a b\\\"c\"@example.com>",
+        b"<a@[192.0.2.1]>",
+        b"<a@[IPv6:2001:db8::1]>",
+        b"<@relay.example,@b.example:a@example.com>",
+        b"<a+b.c!d%e@xn--bcher-kva.example>",
+        b"a@b",
+        b"<a..b@c>",
+        b"<a@-b.->",
+    ];
+    drive("address", seeds, crate::smtp::address::fuzz);
+}
+
+#[test]
+fn command() {
+    let seeds: &[&[u8]] = &[
+        b"EHLO client.example\r\n",
+        b"MAIL FROM:<a@example.org> SIZE=100 BODY=8BITMIME SMTPUTF8 AUTH=<>\r\n",
+        b"RCPT TO:<b@example.com> NOTIFY=NEVER ORCPT=rfc822;b@example.com\r\n",
+        b"mail from: <a@b>\r\n",
+        b"DATA\r\n",
+        b"BDAT 100 LAST\r\n",
+        b"AUTH PLAIN AGEAYg==\r\n",
+        b"STARTTLS\r\n",
+        b"NOOP \xff\r\n",
+        b"\r\n",
+    ];
+    drive("command", seeds, crate::smtp::command::fuzz);
+}
+
+#[test]
+fn auth() {
+    let seeds: &[&[u8]] = &[
+        b"\0AHRpbQB0YW5zdGFhZnRhbnN0YWFm",
+        b"\x80\nAHRpbQB0YW5zdGFhZnRhbnN0YWFm",
+        b"\x01dGlt\ncGFzcw==\n",
+        b"\x81dGlt\ncGFzcw==\n*",
+        b"\x82dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw",
+        b"\x03biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=\n\
+          Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU9Bd01EQXdNREF3TURBd01EQXdNREF3\
+          TUQscD1Cd2NIQndjSEJ3Y0hCd2NIQndjSEJ3Y0hCd2NIQndjSEJ3Y0hCd2NIQndjPQ==\n\n",
+        b"\x83biwsbj11c2VyLHI9cg==\n*\n",
+        b"\x02=",
+    ];
+    drive("auth", seeds, crate::smtp::auth::fuzz);
+}
+
+#[test]
+fn body() {
+    let seeds: &[&[u8]] = &[
+        MESSAGE,
+        b".\r\n",
+        b"a\r\n.\r\nQUIT\r\n",
+        b"a\n.\nb\r\n.\r\n",
+        b"a\r.\rb\r\n.\n.\r\n",
+        b"..\r\n...\r\n.a\r\n\r\n.\r\n",
+    ];
+    drive("body", seeds, crate::smtp::body::fuzz);
+}
+
+#[test]
+fn headers() {
+    let seeds: &[&[u8]] = &[
+        MESSAGE,
+        b"\r\nno header\r\n",
+        b"From:a\r\nFrom :b\r\n:c\r\nno colon\r\n\tfold\r\n\r\n",
+        b" begins with a fold\r\nA: b\r\n\r\n",
+        b"Date: Thu, 31 Feb 2026 25:61:61 +9999 (x (y))\r\n\r\n",
+        b"A: b",
+    ];
+    drive("headers", seeds, crate::mail::headers::fuzz);
+}
+
+#[test]
+fn dns() {
+    let packets = super::dns_packets();
+    let own: [&[u8]; 4] = [
+        b"\0\x07\x81\x80\0\x01\0\x02\0\0\0\0\x03www\x07example\0\0\x01\0\x01\
+          \xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01a\xc0\x10\
+          \xc0\x2d\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01",
+        b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\0\0\x10\0\x01\
+          \xc0\x0c\0\x10\0\x01\0\0\0\x3c\0\x07\x03v=s\x02pf",
+        b"\0\x07\x81\x83\0\x01\0\0\0\x01\0\x01\x01a\0\0\x0f\0\x01\
+          \0\0\x06\0\x01\0\0\0\x3c\0\x16\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05\
+          \0\0\x29\x04\xd0\0\0\0\0\0\0",
+        b"_dmarc.b\xc3\xbccher.example",
+    ];
+    let seeds: Vec<&[u8]> = own.into_iter().chain(packets.iter().map(Vec::as_slice)).collect();
+    drive("dns", &seeds, crate::dns::wire::fuzz);
+}
+
+const SPF: &[&[u8]] = &[
+    b"v=spf1 a:a.example/24//64 mx ptr:%{d2} include:_spf.%{o} exists:%{ir}.%{v}.x.example -all",
+    b"v=spf1 ip4:192.0.2.0/24 ~ip6:2001:db8::/32 redirect=%{d}\n192.0.2.1\nu@a.example",
+    b"v=spf1 -all exp=e.%{h}\n%{c} is not %{r} at %{t}, %{S}%_%-%%\na.b\nlocal@d.example",
+    b"v=spf1 foo=%{l1r+-} include:a.example\nmx.example\n2001:db8::1\nu@x.a.example",
+];
+
+#[test]
+fn spf_record() {
+    drive("spf_record", SPF, crate::authn::spf::fuzz_record);
+}
+
+#[test]
+fn spf_macros() {
+    let seeds: &[&[u8]] = &[
+        b"strong-bad@email.example.com %{lr-}.lp.%{ir}.%{v}._spf.%{d2}",
+        b"a@b.example %{L}%{d1r}%%%_%-.%{p}.example",
+        b"a@b.example %{c} %{r} %{t} %{h9r.-+,/_=}",
+    ];
+    drive("spf_macros", seeds, crate::authn::spf::fuzz_macros);
+}
+
+#[test]
+fn spf_check() {
+    drive("spf_check", SPF, crate::authn::spf::fuzz_check);
+}
+
+#[test]
+fn from_field() {
+    let seeds: &[&[u8]] = &[
+        b"\"a, b\" <@x,@y:a@example.com>, (c (d)) e@example.org",
+        b"Group: a@b\xc3\xbccher.example, =?utf-8?q?x=40y?= <c@d>;",
+    ];
+    drive("from_field", seeds, crate::authn::dmarc::author::fuzz);
+}
+
+#[test]
+fn proxy() {
+    let seeds: &[&[u8]] = &[
+        b"PROXY TCP4 192.0.2.1 198.51.100.25 40000 25\r\nEHLO x\r\n",
+        b"PROXY TCP6 2001:db8::1 2001:db8::25 1 65535\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x19\x9c\x40\0\x19",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+        b"NAME=spike.porcupine.org ADDR=IPV6:2001:db8::1 PORT=25 LOGIN=a+40b PROTO=ESMTP",
+    ];
+    drive("proxy", seeds, crate::smtp::proxy::fuzz);
+}
+
+#[test]
+fn password() {
+    let seeds: &[&[u8]] = &[
+        b"$1$saltsalt$le8lFSqqnPaRFOlmAZpvH1",
+        b"$5$rounds=1000$salt$0CdIiZ8n4cm3rRtK.jkSkdF4OXzMYyKHWnHCf8gBg/6",
+        b"$y$j9T$C6P/0S9paOh44kt6hRwvn1$T/DjFkeuyBY8JL1oFma5/zuQdb8Gg6bi5vVOBw/sTH3",
+        b"$2b$04$abcdefghijklmnopqrstuuyeG8laUfZvsCmc.AE6qIDYSPGM2efmK",
+        b"$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$ucQB0YRKZ9UOrjln3CiHCyLlCAkuhho3",
+        b"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+          WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+          wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+        b"$6$rounds=999999999$x$y",
+    ];
+    drive("password", seeds, crate::authn::password::fuzz);
+}
+
+#[test]
+fn config() {
+    let seeds: &[&[u8]] = &[
+        b"# comment\nvalue\n\n  spaced  \n",
+        b"$include other\n$include /etc/passwd\n",
+        b"earlytalker wait 2 reject=naughty\nqueue/maildir /var/mail\n",
+        b"127.0.0.1:25\n[::1]:465 smtps\n",
+        b"\xef\xbb\xbfvalue\r\n\0\r",
+    ];
+    drive("config", seeds, crate::config::files::fuzz);
+}
+
+#[test]
+fn mmdb() {
+    use crate::config::mmdb::write::{city, write};
+    let ip = |text: &str| text.parse().expect("an address");
+    let berlin = city("EU", ["DE", "Germany"], "Berlin", Some((52.5, 13.4)));
+    let networks = [(ip("192.0.2.0"), 24, berlin.clone()), (ip("2001:db8::"), 32, berlin)];
+    let four = write(false, 24, networks.get(..1).unwrap_or_default());
+    let seeds = [four, write(true, 28, &networks), write(true, 32, &networks)];
+    let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
+    drive("mmdb", &seeds, crate::config::mmdb::fuzz);
+}
