@@ -12,6 +12,8 @@
 //! `MAILREEVE_SKIPPED` names.
 #![cfg(test)]
 
+mod targets;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::panic::{catch_unwind, resume_unwind};
@@ -330,8 +332,6 @@ fn note(line: &str) {
         let _ = file.write_all(line.as_bytes());
     }
 }
-
-mod targets;
 
 #[test]
 fn a_target_gets_the_same_inputs_each_time() {

@@ -15,4 +15,8 @@ mod sample;
 #[cfg(test)]
 mod slow_dns;
 mod smuggling;
+#[cfg(test)]
+mod spf;
 mod tidy;
+#[cfg(test)]
+mod yaml;

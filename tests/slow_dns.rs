@@ -62,7 +62,7 @@ impl World {
         let (site, problems) = load(&Files::in_memory(files), &defaults, None, Strictness::Start);
         assert!(problems.is_empty(), "{problems:?}");
         let servers = vec![([127, 0, 0, 1], 53).into()];
-        let settings = Settings { servers, hosts: String::new() };
+        let settings = Settings { servers, hosts: String::new(), everything: false };
         World {
             site: Arc::new(site),
             resolver: Resolver::new(settings, Box::new(Numbers(88_172_645_463_325_252))),

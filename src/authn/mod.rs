@@ -5,8 +5,10 @@
 //! in the daemon, where thousands of sessions wait without a thread, and in a test with a zone in a
 //! table.
 
+pub mod dmarc;
 pub mod password;
 pub mod scram;
+pub mod spf;
 
 use crate::dns::{Answer, Question};
 

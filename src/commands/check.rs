@@ -1,4 +1,6 @@
-//! `mailreeve check`: what the daemon would say of a name or an address, asked from the shell.
+//! `mailreeve check`: what the daemon would say of a name, an address or a sender, asked from the shell.
+
+mod spf;
 
 use crate::commands::{DONE, Fault, NO, folder, print, wants_help};
 use crate::config::files::Files;
@@ -14,38 +16,54 @@ use crate::server::live::Live;
 use crate::smtp::command;
 use lexopt::{Arg, ValueExt};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) const HELP: &str = "\
 Usage: mailreeve check helo NAME --ip IP [--config DIR] [--resolver IP:PORT]
        mailreeve check dns-lists IP      [--config DIR] [--resolver IP:PORT]
+       mailreeve check spf --ip IP --helo NAME --mail-from ADDR
+                                         [--config DIR] [--resolver IP:PORT]
 
 helo       says what the plugin `helo`, as the configuration has it, thinks of a
            client at IP that introduces itself as NAME. Exit code 0: nothing
            against it; 1: it fails.
 dns-lists  asks every list of `dnsbl_zones` about IP and prints what each
            answered. Exit code 0: no list names it; 1: one does.
+spf        says whether a client at IP may send for ADDR, or for NAME where ADDR
+           is empty or <> (RFC 7208). The first line is the result alone: pass,
+           fail, softfail, neutral, none, temperror or permerror; then the
+           domain's explanation, why, and each mechanism on the way. Needs no
+           config folder. Exit code 0: pass, neutral or none; 1: fail, softfail
+           or permerror; 75: temperror.
 
   --config DIR         the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                        /etc/mailreeve, /var/service/qpsmtpd/config
   --resolver IP:PORT   ask this name server instead of the configured ones
 ";
 
+#[derive(Default)]
 struct Words {
     what: Vec<String>,
     ip: Option<IpAddr>,
+    helo: Option<String>,
+    mail_from: Option<String>,
     config: Option<PathBuf>,
     resolver: Option<String>,
 }
 
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
-    let mut words = Words { what: Vec::new(), ip: None, config: None, resolver: None };
+    let mut words = Words::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Err(wants_help()),
             Arg::Long("ip") => words.ip = Some(parser.value()?.parse()?),
+            // What a client says need not be UTF-8.
+            Arg::Long("helo") => words.helo = Some(parser.value()?.to_string_lossy().into()),
+            Arg::Long("mail-from") => {
+                words.mail_from = Some(parser.value()?.to_string_lossy().into());
+            }
             Arg::Long("config") => words.config = Some(PathBuf::from(parser.value()?)),
             Arg::Long("resolver") => words.resolver = Some(parser.value()?.string()?),
             Arg::Value(value) if words.what.len() < 2 => words.what.push(value.string()?),
@@ -53,15 +71,25 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         }
     }
     let what: Vec<&str> = words.what.iter().map(String::as_str).collect();
-    match (what.as_slice(), words.ip) {
-        (["helo", name], Some(ip)) => helo(name, ip, &words),
-        (["helo", _], None) => Err(Fault::Usage("check helo needs --ip IP".to_string())),
-        (["dns-lists", ip], None) => {
+    let sender = (words.helo.as_deref(), words.mail_from.as_deref());
+    match (what.as_slice(), words.ip, sender) {
+        (["helo", name], Some(ip), (None, None)) => helo(name, ip, &words),
+        (["helo", _], None, _) => Err(Fault::Usage("check helo needs --ip IP".to_string())),
+        (["dns-lists", ip], None, (None, None)) => {
             let address =
                 ip.parse().map_err(|_| Fault::Usage(format!("'{ip}' is no IP address")))?;
             dns_lists(address, &words)
         }
-        _ => Err(Fault::Usage("say what: helo NAME --ip IP, or dns-lists IP".to_string())),
+        (["spf"], Some(ip), (Some(helo), Some(sender))) => spf::run(ip, helo, sender, &words),
+        (["spf"], ..) => {
+            let what = "check spf needs --ip IP, --helo NAME and --mail-from ADDR";
+            Err(Fault::Usage(what.to_string()))
+        }
+        _ => {
+            let what = "say what: helo NAME --ip IP, dns-lists IP, or \
+                spf --ip IP --helo NAME --mail-from ADDR";
+            Err(Fault::Usage(what.to_string()))
+        }
     }
 }
 
@@ -157,13 +185,16 @@ fn by_default(files: &Files, plugin: &'static str) -> Result<Loaded, Fault> {
 }
 
 fn live(site: &Site, words: &Words) -> Result<Live, Fault> {
-    let servers = match &words.resolver {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| {
-            Fault::Usage(format!("--resolver {text}: write IP:PORT, an IPv6 address in brackets"))
-        })?),
-    };
-    Live::new(&site.config, servers).map_err(fault)
+    Live::new(&site.config, resolver(words)?).map_err(fault)
+}
+
+/// The name server of `--resolver`.
+fn resolver(words: &Words) -> Result<Option<SocketAddr>, Fault> {
+    let Some(text) = &words.resolver else { return Ok(None) };
+    let server = text.parse().map_err(|_| {
+        Fault::Usage(format!("--resolver {text}: write IP:PORT, an IPv6 address in brackets"))
+    })?;
+    Ok(Some(server))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]

@@ -33,6 +33,11 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<PathBuf, Fault> {
     })
 }
 
+/// The environment names a folder.
+pub(super) fn is_named() -> bool {
+    VARIABLES.iter().any(|name| env::var_os(name).is_some())
+}
+
 /// Opens a folder. A setting that it does not have is looked for in qmail's control folder, as
 /// qpsmtpd does.
 pub(super) fn open(folder: PathBuf) -> Files {

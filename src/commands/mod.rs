@@ -61,7 +61,7 @@ static COMMANDS: &[Command] = &[
     },
     Command {
         name: "check",
-        summary: "what a HELO name or an address would be taken for: check helo, check dns-lists",
+        summary: "what would be said of a name, an address, a sender: helo, dns-lists, spf",
         help: check::HELP,
         run: check::run,
     },

@@ -33,7 +33,8 @@ pub enum Kind {
 /// One question to the resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Question {
-    /// Dotted name in lower case, without a final dot.
+    /// Dotted name in lower case, without a final dot. `\DDD` stands for an octet, as in the names
+    /// that answers hold ([`wire`] says which octets are written so).
     pub name: Box<str>,
     /// Type asked for.
     pub kind: Kind,
@@ -45,6 +46,29 @@ impl Question {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         Question { name: name.into(), kind }
     }
+
+    /// A question for exactly these octets between the dots, whatever they are: for names that
+    /// somebody else has put together (SPF macros), in which a backslash is a backslash.
+    pub fn of_octets(name: &[u8], kind: Kind) -> Question {
+        Question { name: name_of_octets(name), kind }
+    }
+}
+
+/// The dotted name of these octets, in the one form that questions and answers have.
+pub fn name_of_octets(name: &[u8]) -> Box<str> {
+    let mut text = String::with_capacity(name.len());
+    for octet in name.strip_suffix(b".").unwrap_or(name) {
+        match octet {
+            b'.' => text.push('.'),
+            octet => wire::push_octet(&mut text, *octet),
+        }
+    }
+    text.into()
+}
+
+/// The octets of a dotted name in the form of questions and answers, without its escapes.
+pub fn octets_of_name(name: &str) -> Vec<u8> {
+    wire::octets_of(name)
 }
 
 /// One record of an answer.
@@ -154,5 +178,15 @@ mod tests {
     #[test]
     fn questions_have_one_form() {
         assert_eq!(Question::new("Example.COM.", Kind::A), Question::new("example.com", Kind::A));
+        for (octets, name) in [
+            (&b"Example.COM."[..], "example.com"),
+            (b"foo:bar/baz.example", "foo\\058bar/baz.example"),
+            (b"a\\065 b.\xc3\xbc\0", "a\\092065\\032b.\\195\\188\\000"),
+            (b"", ""),
+        ] {
+            assert_eq!(Question::of_octets(octets, Kind::A), Question::new(name, Kind::A));
+            let plain = octets.strip_suffix(b".").unwrap_or(octets).to_ascii_lowercase();
+            assert_eq!(octets_of_name(name), plain);
+        }
     }
 }

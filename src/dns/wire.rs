@@ -37,9 +37,10 @@ const HEADER_OCTETS: usize = 12;
 pub struct WireName(Name<Vec<u8>>);
 
 impl WireName {
-    /// The name of a dotted text, whose octets between the dots are asked for as they are. A text with
-    /// other than ASCII characters is taken for U-labels (RFC 5890) where it can be. None for what is
-    /// no name: an empty label, one of more than 63 octets, more than 255 octets in all.
+    /// The name of a dotted text, whose octets between the dots are asked for as they are, but for
+    /// `\DDD`, which is the octet of that number, as names in answers have it ([`WireName::text`]). A
+    /// text with other than ASCII characters is taken for U-labels (RFC 5890) where it can be. None for
+    /// what is no name: an empty label, one of more than 63 octets, more than 255 octets in all.
     pub fn new(text: &str) -> Option<WireName> {
         if text.is_ascii() { WireName::of_labels(text) } else { WireName::of_u_labels(text) }
     }
@@ -59,7 +60,7 @@ impl WireName {
                 if label.is_empty() {
                     return None;
                 }
-                builder.append_label(label.to_ascii_lowercase().as_bytes()).ok()?;
+                builder.append_label(&octets_of(label)).ok()?;
             }
         }
         // The builder itself lets one octet too many through.
@@ -70,6 +71,29 @@ impl WireName {
     pub fn text(&self) -> Box<str> {
         show(&self.0)
     }
+}
+
+/// The octets of a text in lower case, each `\DDD` in it made one.
+pub(super) fn octets_of(label: &str) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(label.len());
+    let mut rest = label;
+    while let Some((plain, behind)) = rest.split_once('\\') {
+        octets.extend_from_slice(plain.as_bytes());
+        let digits = behind.get(..3).filter(|it| it.bytes().all(|octet| octet.is_ascii_digit()));
+        match digits.and_then(|digits| digits.parse().ok()) {
+            Some(octet) => {
+                octets.push(octet);
+                rest = behind.get(3..).unwrap_or_default();
+            }
+            None => {
+                octets.push(b'\\');
+                rest = behind;
+            }
+        }
+    }
+    octets.extend_from_slice(rest.as_bytes());
+    octets.make_ascii_lowercase();
+    octets
 }
 
 /// A question ready to be sent, without case mixing: `edns` says that the asker takes
@@ -387,14 +411,19 @@ fn show(name: &impl ToName) -> Box<str> {
             text.push('.');
         }
         for octet in label.as_slice() {
-            if octet.is_ascii_alphanumeric() || b"-_/+=*".contains(octet) {
-                text.push(char::from(octet.to_ascii_lowercase()));
-            } else {
-                text.push_str(&format!("\\{octet:03}"));
-            }
+            push_octet(&mut text, *octet);
         }
     }
     text.into()
+}
+
+/// Writes one octet of a label in that form.
+pub(super) fn push_octet(text: &mut String, octet: u8) {
+    if octet.is_ascii_alphanumeric() || b"-_/+=*".contains(&octet) {
+        text.push(char::from(octet.to_ascii_lowercase()));
+    } else {
+        text.push_str(&format!("\\{octet:03}"));
+    }
 }
 
 /// Reads the octets as a reply to the question that they hold, of the type that the first octet
@@ -422,6 +451,7 @@ pub fn fuzz(data: &[u8]) {
             }
         }
     }
+    assert_eq!(WireName::new(&asked.text()).as_ref(), Some(&asked), "a name that was shown");
     let text = String::from_utf8_lossy(data);
     if let Some(name) = WireName::new(&text)
         && let Some(mut message) = query(7, &name, Kind::Txt, data.len().is_multiple_of(2))

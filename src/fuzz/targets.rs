@@ -213,3 +213,39 @@ fn mmdb() {
     let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
     drive("mmdb", &seeds, crate::config::mmdb::fuzz);
 }
+
+const SPF: &[&[u8]] = &[
+    b"v=spf1 a:a.example/24//64 mx ptr:%{d2} include:_spf.%{o} exists:%{ir}.%{v}.x.example -all",
+    b"v=spf1 ip4:192.0.2.0/24 ~ip6:2001:db8::/32 redirect=%{d}\n192.0.2.1\nu@a.example",
+    b"v=spf1 -all exp=e.%{h}\n%{c} is not %{r} at %{t}, %{S}%_%-%%\na.b\nlocal@d.example",
+    b"v=spf1 foo=%{l1r+-} include:a.example\nmx.example\n2001:db8::1\nu@x.a.example",
+];
+
+#[test]
+fn spf_record() {
+    drive("spf_record", SPF, crate::authn::spf::fuzz_record);
+}
+
+#[test]
+fn spf_macros() {
+    let seeds: &[&[u8]] = &[
+        b"strong-bad@email.example.com %{lr-}.lp.%{ir}.%{v}._spf.%{d2}",
+        b"a@b.example %{L}%{d1r}%%%_%-.%{p}.example",
+        b"a@b.example %{c} %{r} %{t} %{h9r.-+,/_=}",
+    ];
+    drive("spf_macros", seeds, crate::authn::spf::fuzz_macros);
+}
+
+#[test]
+fn spf_check() {
+    drive("spf_check", SPF, crate::authn::spf::fuzz_check);
+}
+
+#[test]
+fn from_field() {
+    let seeds: &[&[u8]] = &[
+        b"\"a, b\" <@x,@y:a@example.com>, (c (d)) e@example.org",
+        b"Group: a@b\xc3\xbccher.example, =?utf-8?q?x=40y?= <c@d>;",
+    ];
+    drive("from_field", seeds, crate::authn::dmarc::author::fuzz);
+}

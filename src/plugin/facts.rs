@@ -3,6 +3,7 @@
 //! The facts of a connection live as long as it does; those of a message end with its transaction,
 //! so that nothing of one mail is ever seen in the next.
 
+use crate::authn::spf::{Scope, SpfResult};
 use crate::client::p0f::Fingerprint;
 use crate::config::types::Role;
 use crate::smtp::address::Address;
@@ -114,6 +115,19 @@ pub struct Place {
     pub asn: Option<Box<str>>,
 }
 
+/// What SPF says of one of the client's claims (RFC 7208).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spf {
+    /// The result.
+    pub result: SpfResult,
+    /// Whether it is about the reverse-path or about the name of HELO.
+    pub scope: Scope,
+    /// The domain that was judged, in A-labels.
+    pub domain: Box<str>,
+    /// What matched holds for any client or for a large part of all, so a pass says nothing.
+    pub is_wide: bool,
+}
+
 /// Findings about the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -152,6 +166,11 @@ pub struct Facts {
 pub struct MailFacts {
     /// The sender is exempt from content and reputation checks.
     pub immune: Option<Immunity>,
+    /// SPF of the reverse-path, and of HELO where that is null. None where it was not looked at: for
+    /// clients that may relay and for exempt ones nothing is assumed.
+    pub spf: Option<Spf>,
+    /// SPF of HELO where the reverse-path is not null and it was looked at as well.
+    pub spf_helo: Option<Spf>,
     /// Parts of Authentication-Results, in the order they were found (RFC 8601).
     pub auth_results: Vec<String>,
     /// Named scores of content filters.

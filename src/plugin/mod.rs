@@ -76,7 +76,7 @@ pub mod zones;
 pub use args::Args;
 pub use chain::{Chain, Loaded};
 pub use cx::{Arrival, Cx, Ground, MessageView, Moment, Peer};
-pub use facts::{ClientCertificate, Facts, Immunity, MailFacts, RejectType, Secure};
+pub use facts::{ClientCertificate, Facts, Immunity, MailFacts, RejectType, Secure, Spf};
 pub use policy::{Policy, Reject};
 pub use question::{Ask, Lane, Pending, Place, Question, Token};
 
@@ -335,11 +335,11 @@ pub trait Plugin: Send + Sync {
     fn data(&self, cx: &mut Cx<'_>, chunked: bool) -> Hooked {
         Ok(Verdict::Unhooked)
     }
-    /// The header of the complete message: 554 or 451.
+    /// The header of the complete message: 554, 550 where authentication failed (RFC 7372), or 451.
     fn headers(&self, cx: &mut Cx<'_>) -> Hooked {
         Ok(Verdict::Unhooked)
     }
-    /// The complete message: 554 or 451.
+    /// The complete message: as behind the header.
     fn message(&self, cx: &mut Cx<'_>) -> Hooked {
         Ok(Verdict::Unhooked)
     }

@@ -7,6 +7,11 @@
 //! Clients that are whitelisted or may relay are exempt; put `relay` and `whitelist` before this
 //! plugin.
 //!
+//! Large senders try again from any address of a pool, which is no neighbour. Where SPF has passed, by
+//! more than a record that lets everybody pass, the sender's domain takes the place of the network, and
+//! the second attempt is let in however soon it comes: such a domain is deferred once. Put
+//! `sender_permitted_from` before this plugin.
+//!
 //! The files that `greylist_exclude_files` names list exempt clients in the form of postgrey: an
 //! address, a network, a host name (which is also all names below it) or a `/REGEX/` on the host name.
 //! The host name is what DNS says of the address; one that `fcrdns` has found to be false does not
@@ -45,6 +50,7 @@
 
 mod excluded;
 
+use crate::authn::spf::{Scope, SpfResult};
 use crate::client::p0f::Fingerprint;
 use crate::config::files::{Line, Problem};
 use crate::config::nets;
@@ -224,12 +230,12 @@ impl Options {
     }
 
     /// The record's key. Its parts are divided by blanks, which addresses may only have in quotes.
-    fn key(&self, ip: IpAddr, sender: Option<&Address>, recipient: Option<&Address>) -> String {
+    fn key(&self, who: &str, sender: Option<&Address>, recipient: Option<&Address>) -> String {
         let plain = |address: Option<&Address>| {
             address.map_or_else(String::new, |it| it.plain().to_ascii_lowercase())
         };
         let parts = [
-            self.remote_ip.then(|| network(ip)),
+            self.remote_ip.then(|| who.to_string()),
             self.sender.then(|| plain(sender)),
             self.recipient.then(|| plain(recipient)),
         ];
@@ -241,13 +247,14 @@ impl Options {
         self.recipient || self.per_recipient
     }
 
-    fn find(&self, record: Option<&Record>, now: u64) -> Finding {
+    /// `is_pool` says that the record is one of a pool's.
+    fn find(&self, record: Option<&Record>, now: u64, is_pool: bool) -> Finding {
         let Some(record) = record else { return Finding::Unknown };
         let was_white = record.white > 0;
         if was_white && now.saturating_sub(record.last) < self.white_timeout {
             return Finding::White { deliveries: u64::from(record.white) + 1 };
         }
-        if now.saturating_sub(record.first) < self.black_timeout {
+        if !is_pool && now.saturating_sub(record.first) < self.black_timeout {
             return Finding::Black { attempts: u64::from(record.black) + 1 };
         }
         Finding::Grey { was_white }
@@ -289,6 +296,13 @@ impl Trait {
     }
 }
 
+/// The domain whose pool the client belongs to, as part of a key, if SPF says so of the sender.
+fn pool(cx: &Cx<'_>) -> Option<String> {
+    let spf = cx.mail_facts().spf.as_ref()?;
+    let passes = spf.result == SpfResult::Pass && spf.scope == Scope::MailFrom && !spf.is_wide;
+    passes.then(|| format!("spf:{}", spf.domain.to_ascii_lowercase()))
+}
+
 /// The neighbours of an address that may try in its stead: a /24 of IPv4, a /64 of IPv6.
 fn network(ip: IpAddr) -> String {
     match nets::site(ip) {
@@ -325,7 +339,10 @@ impl Greylisting {
             cx.log(Level::Info, "skip, no p0f match");
             return Ok(false);
         }
-        let key = self.options.key(cx.peer().ip, sender, recipient);
+        let pool = pool(cx).filter(|_| self.options.remote_ip);
+        let is_pool = pool.is_some();
+        let who = pool.unwrap_or_else(|| network(cx.peer().ip));
+        let key = self.options.key(&who, sender, recipient);
         let record = match cx.recall(GREYLIST, &key)? {
             Ok(found) => found.as_deref().and_then(Record::decode),
             Err(Unavailable) => {
@@ -335,7 +352,7 @@ impl Greylisting {
             }
         };
         let now = cx.now().unix.as_secs();
-        let (op, level, words) = match self.options.find(record.as_ref(), now) {
+        let (op, level, words) = match self.options.find(record.as_ref(), now, is_pool) {
             Finding::Unknown => {
                 let words = "fail: initial DENYSOFT, unknown".to_string();
                 (Op::insert_if_absent(&key, now), Level::Warning, words)

@@ -27,7 +27,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// A resolver with the servers of a configuration, or this one instead.
+    /// A resolver with the servers of a configuration, or this one instead, which is then asked for
+    /// every name.
     ///
     /// # Errors
     /// What the system says when it has no more to give.
@@ -36,6 +37,7 @@ impl Live {
         let mut settings = settings(config);
         if let Some(server) = server {
             settings.servers = vec![server];
+            settings.everything = true;
         }
         let resolver = Shell::new(settings, poll.registry().try_clone()?, 0);
         Ok(Live { poll, resolver })

@@ -343,7 +343,8 @@ impl Random for Entropy {
 
 /// What a configuration says about the resolver.
 pub fn settings(config: &Config) -> Settings {
-    Settings { servers: config.resolvers.clone(), hosts: config.hosts.clone() }
+    let (servers, hosts) = (config.resolvers.clone(), config.hosts.clone());
+    Settings { servers, hosts, everything: false }
 }
 
 #[cfg(test)]

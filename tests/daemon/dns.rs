@@ -35,6 +35,15 @@ local-zone: \"good.example.\" static
 local-data: 'good.example. MX 10 mail.good.example.'
 local-data: 'mail.good.example. A 203.0.113.25'
 local-zone: \"gone.example.\" static
+local-zone: \"spf.example.\" static
+local-data: 'spf.example. TXT \"v=spf1 ip4:127.0.0.7 \" \"mx:foo:bar/baz.spf.example ptr -all exp=why.spf.example\"'
+local-data: 'why.spf.example. TXT \"%{i} may not send for %{o}\"'
+local-data: 'foo\\058bar/baz.spf.example. MX 10 foo\\058bar/baz.spf.example.'
+local-data: 'foo\\058bar/baz.spf.example. A 203.0.113.9'
+local-data: 'mail.spf.example. A 10.0.0.9'
+local-data: '9.0.0.10.in-addr.arpa. PTR mail.spf.example.'
+local-data: 'broken.spf.example. TXT \"v=spf1 moo\"'
+local-zone: \"refused.example.\" always_refuse
 ";
 
 struct Unbound(Child);
@@ -245,4 +254,78 @@ fn names_and_addresses_are_checked_from_the_shell() {
     assert!(said.ends_with("fail\n"), "{said}");
     let (status, _) = check(&["helo", "localhost"]);
     assert_eq!(status, Some(2), "--ip is missing");
+}
+
+/// SPF with real questions and answers: from the shell, with names that only a macro or a strange MX record
+/// makes and reverse zones that the daemon itself never asks for; and in the daemon.
+#[test]
+fn spf_by_a_real_name_server() {
+    let house = House::new();
+    let Some((_unbound, port)) = unbound(&house, ZONES) else {
+        return skip("dns::spf_by_a_real_name_server", "unbound is not installed");
+    };
+    let resolver = format!("127.0.0.1:{port}");
+    let check = |ip: &str, helo: &str, sender: &str| {
+        let mut command = Command::new(BINARY);
+        command.args(["check", "spf", "--resolver", &resolver, "--ip", ip]);
+        command.args(["--helo", helo, "--mail-from", sender]).stdin(Stdio::null());
+        command.env_remove("MAILREEVE_CONFIG").env_remove("QPSMTPD_CONFIG");
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text.lines().map(str::to_string).collect::<Vec<_>>())
+    };
+    for (ip, helo, sender, code, result) in [
+        ("127.0.0.7", "h.example", "u@spf.example", 0, "pass"),
+        ("::ffff:127.0.0.7", "h.example", "<u@spf.example>", 0, "pass"),
+        ("203.0.113.9", "h.example", "u@spf.example", 0, "pass"),
+        ("10.0.0.9", "h.example", "u@spf.example", 0, "pass"),
+        ("127.0.0.8", "h.example", "u@spf.example", 1, "fail"),
+        ("127.0.0.7", "spf.example", "", 0, "pass"),
+        ("127.0.0.8", "spf.example", "<>", 1, "fail"),
+        ("127.0.0.8", "h.example", "u@gone.example", 0, "none"),
+        ("127.0.0.8", "h.example", "u@broken.spf.example", 1, "permerror"),
+        ("127.0.0.8", "h.example", "u@refused.example", 75, "temperror"),
+    ] {
+        let (found, lines) = check(ip, helo, sender);
+        let first = lines.first().map(String::as_str);
+        assert_eq!((found, first), (Some(code), Some(result)), "{ip} {helo} {sender} {lines:?}");
+    }
+    let (_, lines) = check("127.0.0.8", "h.example", "u@spf.example");
+    assert_eq!(
+        lines[1..],
+        [
+            "127.0.0.8 may not send for spf.example",
+            "spf.example: Sender is not authorized by default to use 'u@spf.example' in 'mfrom' \
+             identity (mechanism '-all' matched)",
+            "  spf.example ip4:127.0.0.7: no match",
+            "  spf.example mx:foo:bar/baz.spf.example: no match",
+            "  spf.example ptr: no match",
+            "  spf.example -all: fail",
+        ]
+    );
+
+    house.set("resolvers", &resolver);
+    let queue = house.path("Maildir");
+    let plugins =
+        format!("sender_permitted_from reject 3\nrcpt_ok\nqueue/maildir {}", queue.display());
+    house.set("plugins", &plugins);
+    let daemon = house.start();
+    let mut wrong = from([127, 0, 0, 8], daemon.address());
+    wrong.hello();
+    let reply = wrong.expect("MAIL FROM:<u@spf.example>", "550");
+    assert!(reply.starts_with("550 5.7.23 The domain spf.example "), "{reply}");
+    assert!(reply.contains("explains: 127.0.0.8 may not send for spf.example ["), "{reply}");
+    let mut right = from([127, 0, 0, 7], daemon.address());
+    right.hello();
+    right.expect("MAIL FROM:<u@spf.example>", "250");
+    right.expect("RCPT TO:<b@example.com>", "250");
+    right.expect("DATA", "354");
+    right.send(stuffed(&small("right")));
+    assert!(right.reply().starts_with("250"));
+    let mails = house.mails();
+    let mail = String::from_utf8_lossy(&mails[0]);
+    assert!(mail.contains("smtp.mailfrom=spf.example\n"), "{mail}");
+    assert!(mail.contains("Received-SPF: pass (spf.example: 127.0.0.7 is authorized"), "{mail}");
+    drop((wrong, right));
+    daemon.stop();
 }

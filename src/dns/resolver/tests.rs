@@ -83,7 +83,8 @@ fn found(address: &str) -> Answer {
 impl World {
     fn new(servers: u8) -> World {
         let servers = (1..=servers).map(server).collect();
-        let settings = Settings { servers, hosts: "192.168.0.9 nas\n".to_string() };
+        let hosts = "192.168.0.9 nas\n".to_string();
+        let settings = Settings { servers, hosts, everything: false };
         World {
             resolver: Resolver::new(settings, Box::new(Numbers(88_172_645_463_325_252))),
             now: seconds(1_000),
@@ -271,6 +272,21 @@ fn names_that_never_leave() {
         assert_eq!(world.ask(1, name), Some(answer), "{name}");
     }
     assert!(world.sent.is_empty() && world.is_clean());
+}
+
+#[test]
+fn a_server_named_by_hand_is_asked_for_everything() {
+    let mut world = World::new(1);
+    let hosts = "192.168.0.9 nas\n".to_string();
+    let settings = Settings { servers: vec![server(1)], hosts, everything: true };
+    world.resolver.configure(settings, world.now);
+    for name in ["localhost", "nas", "a.invalid", "1.0.0.10.in-addr.arpa"] {
+        let sent = world.ask_one(name);
+        assert_eq!(sent.name(), name);
+        let alias = sent.empty().alias(name, 300, "b.invalid");
+        world.reply(&sent, &alias);
+        assert_eq!(world.one().name(), "b.invalid");
+    }
 }
 
 #[test]

@@ -54,6 +54,8 @@ fn names_are_written_as_they_are() {
         ("Example", Some("\\x07example\\x00")),
         ("_dmarc.a b", Some("\\x06_dmarc\\x03a b\\x00")),
         ("a\\.b", Some("\\x02a\\\\\\x01b\\x00")),
+        ("foo\\058bar.\\046\\000", Some("\\x07foo:bar\\x02.\\x00\\x00")),
+        ("\\065\\256\\12.\\\\099", Some("\\x08a\\\\256\\\\12\\x02\\\\c\\x00")),
         ("b\u{fc}cher.example", Some("\\rxn--bcher-kva\\x07example\\x00")),
         // No domain for U-labels: the octets go as they are.
         ("\u{fc} x", Some("\\x04\\xc3\\xbc x\\x00")),

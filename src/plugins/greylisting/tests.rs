@@ -103,7 +103,7 @@ fn keys() {
     ] {
         let (options, ..) = read_with(line, "");
         let ip = ip.parse().expect("an address");
-        let key = options.key(ip, (!null).then_some(&sender), Some(&recipient));
+        let key = options.key(&network(ip), (!null).then_some(&sender), Some(&recipient));
         assert_eq!(key, expected, "{line}");
     }
 }
@@ -152,7 +152,13 @@ fn what_a_record_comes_to() {
         // A neighbour's mail came through at the same time.
         (record(10, 0, 0, 1), Finding::White { deliveries: 2 }),
     ] {
-        assert_eq!(Options::default().find(record.as_ref(), now), expected, "{record:?}");
+        let options = Options::default();
+        assert_eq!(options.find(record.as_ref(), now, false), expected, "{record:?}");
+        let of_pool = match expected {
+            Finding::Black { .. } => Finding::Grey { was_white: false },
+            other => other,
+        };
+        assert_eq!(options.find(record.as_ref(), now, true), of_pool, "{record:?}");
     }
 }
 

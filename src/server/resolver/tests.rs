@@ -87,7 +87,7 @@ impl Rig {
     fn new(server: SocketAddr) -> Rig {
         let poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("a registry");
-        let settings = Settings { servers: vec![server], hosts: String::new() };
+        let settings = Settings { servers: vec![server], ..Settings::default() };
         Rig { poll, shell: Shell::new(settings, registry, BASE), now: Duration::from_secs(100) }
     }
 
@@ -183,8 +183,8 @@ fn a_server_that_is_not_there_is_noticed_at_once() {
 fn answers_that_are_known_come_at_once() {
     let mut rig = Rig::new(([127, 0, 0, 1], 9).into());
     assert!(rig.ask(1, "localhost").is_some());
-    let settings =
-        Settings { servers: vec![([127, 0, 0, 1], 9).into()], hosts: "192.0.2.1 nas".into() };
+    let (servers, hosts) = (vec![([127, 0, 0, 1], 9).into()], "192.0.2.1 nas".into());
+    let settings = Settings { servers, hosts, everything: false };
     rig.shell.configure(settings, rig.now);
     assert!(rig.ask(1, "nas").is_some());
     assert_eq!((rig.shell.deadline(), rig.shell.take_lines(Duration::ZERO).count()), (None, 0));

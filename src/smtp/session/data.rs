@@ -226,9 +226,16 @@ impl Session {
                 sink.send(&Reply::new(250, Some((0, 0)), text));
             }
             Verdict::Declined | Verdict::Unhooked => sink.send(&reply::NOT_QUEUED),
-            Verdict::Deny(_) | Verdict::DenySoft(_) => {
-                self.refuse(verdict, (554, 451), env, sink);
+            Verdict::Deny(refusal) | Verdict::DenySoft(refusal) => {
+                let hard = if is_authentication(refusal.status) { 550 } else { 554 };
+                self.refuse(verdict, (hard, 451), env, sink);
             }
         }
     }
+}
+
+/// The sender's authentication failed: RFC 7372 gives these statuses with 550, and filters of bounces
+/// know them so.
+fn is_authentication(status: (u16, u16)) -> bool {
+    matches!(status, (7, 20..=26))
 }

@@ -166,10 +166,13 @@ fn refusals_at_connect() {
 
 #[test]
 fn every_refusal_after_the_dot_ends_the_transaction() {
-    for verdict in [
-        Verdict::deny((7, 1), "no"),
-        Verdict::deny_soft((3, 1), "full").for_storage(),
-        Verdict::Declined,
+    for (verdict, code) in [
+        (Verdict::deny((7, 1), "no"), "554"),
+        (Verdict::deny((7, 23), "SPF"), "550"),
+        (Verdict::deny_soft((7, 23), "SPF"), "451"),
+        (Verdict::deny((3, 4), "big").for_storage(), "552"),
+        (Verdict::deny_soft((3, 1), "full").for_storage(), "452"),
+        (Verdict::Declined, "451"),
     ] {
         let mut judge = |call: &Call| match call {
             Call::Message => verdict.clone(),
@@ -178,8 +181,8 @@ fn every_refusal_after_the_dot_ends_the_transaction() {
         let input = format!("{HELLO}{MAIL}{RCPT}DATA\r\nx\r\n.\r\nDATA\r\n{RCPT}");
         let record = play(input.as_bytes(), 5, false, &mut judge);
         let sent = String::from_utf8(record.sent).expect("ASCII");
-        let after: Vec<_> = sent.lines().rev().take(2).map(|line| &line[..3]).collect();
-        assert_eq!(after, ["503", "503"], "{verdict:?}");
+        let after: Vec<_> = sent.lines().rev().take(3).map(|line| &line[..3]).collect();
+        assert_eq!(after, ["503", "503", code], "{verdict:?}");
     }
 }
 

@@ -202,7 +202,10 @@ fn servers_that_change_case() {
 fn other_servers_while_questions_are_out() {
     let mut world = World::new(1);
     world.ask_one("www.example");
-    let settings = |last| Settings { servers: vec![server(last)], hosts: "192.0.2.7 nas".into() };
+    let settings = |last| {
+        let hosts = "192.0.2.7 nas".into();
+        Settings { servers: vec![server(last)], hosts, everything: false }
+    };
     world.resolver.configure(settings(9), world.now);
     world.drain();
     let sent = world.one();

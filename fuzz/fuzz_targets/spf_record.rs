@@ -1,0 +1,3 @@
+//! Feeds an SPF record.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mailreeve::authn::spf::fuzz_record(data));

@@ -1,0 +1,4 @@
+//! DMARC (RFC 9989): whose word counts for the domain that a reader sees.
+
+pub mod author;
+pub mod discover;

@@ -1,0 +1,84 @@
+//! `mailreeve check spf`: the result of RFC 7208 for a client and a sender, and the way to it.
+
+use super::{Words, fault, folder, resolver};
+use crate::authn::Lookup;
+use crate::authn::spf::{Checked, Client, Identity, SpfResult, check_host};
+use crate::commands::{DONE, Fault, LATER, NO, print};
+use crate::config::Config;
+use crate::config::files::Files;
+use crate::dns::{Answer, Question};
+use crate::plugin::log::foreign;
+use crate::server::clock;
+use crate::server::live::Live;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Time for all questions (RFC 7208 section 4.6.4).
+const TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The result on the first line; then why, with the domain's own explanation before it if there is
+/// one, and each term that was looked at.
+pub(super) fn run(ip: IpAddr, helo: &str, sender: &str, words: &Words) -> Result<u8, Fault> {
+    let config = config(words)?;
+    let live = Live::new(&config, resolver(words)?).map_err(fault)?;
+    let mut asker = Asker { live, until: clock::monotonic() + TIME_MAX };
+    let unix = clock::unix().as_secs();
+    let client = Client { ip, helo, receiver: &config.rules.me, unix };
+    let identity = Identity::of_text(sender).unwrap_or_else(|| Identity::of_helo(helo));
+    let checked = check_host(&mut asker, &client, &identity).map_err(fault)?;
+    print(&shown(&checked));
+    Ok(match checked.result {
+        SpfResult::Pass | SpfResult::Neutral | SpfResult::None => DONE,
+        SpfResult::Fail | SpfResult::SoftFail | SpfResult::PermError => NO,
+        SpfResult::TempError => LATER,
+    })
+}
+
+fn shown(checked: &Checked) -> String {
+    let mut text = format!("{}\n", checked.result.word());
+    if let Some(explanation) = &checked.explanation {
+        text.push_str(&format!("{explanation}\n"));
+    }
+    text.push_str(&format!("{}\n", foreign(checked.why().as_bytes())));
+    for step in &checked.path {
+        let indent = "  ".repeat(step.depth as usize + 1);
+        let domain = foreign(step.domain.as_bytes());
+        text.push_str(&format!("{indent}{domain} {}: {}\n", step.term, step.outcome));
+    }
+    text
+}
+
+/// The settings of the config folder. Name servers and our name are all that is needed of them, so
+/// where no folder is named and none is in its usual place the system's will do.
+fn config(words: &Words) -> Result<Config, Fault> {
+    let files = match folder::find(words.config.clone()) {
+        Ok(folder) => folder::open(folder),
+        Err(_) if words.config.is_none() && !folder::is_named() => Files::on_disk(Vec::new()),
+        Err(fault) => return Err(fault),
+    };
+    // What is wrong elsewhere is the business of check-config.
+    Ok(Config::load(&files, &folder::defaults(), &mut Vec::new()))
+}
+
+/// Asks while there is time.
+struct Asker {
+    live: Live,
+    until: Duration,
+}
+
+impl Lookup for Asker {
+    type Missing = io::Error;
+
+    fn ask(&mut self, question: Question) -> io::Result<Answer> {
+        let answers = self.ask_all(vec![question])?;
+        Ok(answers.into_iter().next().unwrap_or(Answer::TempFail))
+    }
+
+    fn ask_all(&mut self, questions: Vec<Question>) -> io::Result<Vec<Answer>> {
+        if clock::monotonic() >= self.until {
+            return Ok(vec![Answer::TempFail; questions.len()]);
+        }
+        self.live.ask(&questions)
+    }
+}
