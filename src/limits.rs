@@ -115,6 +115,9 @@ pub const REPLY_LINES_MAX: usize = 20;
 /// A config file in octets; a larger one is an error.
 pub const CONFIG_FILE_MAX: u64 = 16 * 1_024 * 1_024;
 
+/// Folders with settings of single recipients (`DOMAIN`, `DOMAIN/USER`).
+pub const OWN_FOLDERS_MAX: usize = 4_096;
+
 /// A database of networks and places in octets; it is held in memory. City files are of 60 to 120 MiB.
 pub const GEO_FILE_MAX: u64 = 256 * 1_024 * 1_024;
 

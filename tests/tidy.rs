@@ -349,7 +349,7 @@ fn lookups(source: &Source) -> Vec<String> {
     }
     let (shipped, path) = (&source.shipped, &source.path);
     let mut complaints = Vec::new();
-    for call in [".dns(", ".dns_all(", ".stored(", ".quiet(", ".lane("] {
+    for call in [".dns(", ".dns_all(", ".stored(", ".quiet(", ".lane(", ".config_for("] {
         for (at, _) in shipped.match_indices(call) {
             let inside = shipped.get(at + call.len()..).unwrap_or("");
             let mut depth = 1_usize;

@@ -6,6 +6,7 @@
 //! appears where none was) can be seen later with one stat each. The in-memory form is for tests,
 //! for the built-in configuration and for replays; it follows the same rules.
 
+pub mod own;
 mod reader;
 mod source;
 mod stamp;
@@ -359,7 +360,12 @@ impl Files {
     /// The same of what there is under a name now. It is looked at in the way in which its kind is
     /// read, so that it counts as one of the files that this configuration was made of.
     pub fn digest_now(&self, name: &str, problems: &mut Vec<Problem>) -> u64 {
-        if name.starts_with('/') && name.ends_with(".mmdb") {
+        if let Some(file) = name.strip_prefix(own::MARK) {
+            match file {
+                "" => drop(self.own_folders(problems)),
+                file => drop(self.own_lines(file, problems)),
+            }
+        } else if name.starts_with('/') && name.ends_with(".mmdb") {
             self.locate_database(name);
         } else if name.starts_with('/') {
             self.system(name);
@@ -384,10 +390,16 @@ impl Files {
         None
     }
 
+    fn note_digest(&self, name: &str, digest: u64) {
+        self.digests.borrow_mut().insert(name.to_owned(), digest);
+    }
+
     fn list(&self, sub: &str, kind: Kind) -> Vec<String> {
-        if !is_plain(sub) {
-            return Vec::new();
-        }
+        if is_plain(sub) { self.list_in(sub, kind) } else { Vec::new() }
+    }
+
+    /// The empty name is the config folder itself.
+    fn list_in(&self, sub: &str, kind: Kind) -> Vec<String> {
         let found = self.source.locate_all(sub, &self.stamps);
         let names =
             found.iter().flat_map(|found| self.source.list(found, kind).unwrap_or_default());

@@ -230,6 +230,7 @@ pub fn observe(chain: &Chain, host: &mut dyn Host, observed: Observed<'_>, now: 
     for loaded in chain.plugins.iter().filter(|loaded| loaded.plugin.hooks().has(hook)) {
         let run = Run {
             plugin: loaded,
+            chain: &chain.plugins,
             hook,
             memo: &memo,
             place: Place::Loop,

@@ -12,7 +12,7 @@ use crate::plugin::Hook;
 use crate::plugin::chain::Loaded;
 use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
 use crate::plugin::log::{Id, Level};
-use crate::plugin::lookup::{Asked, Lookup, Resolver};
+use crate::plugin::lookup::{Asked, Lookup, Resolver, of_resolver};
 use crate::plugin::policy::{Policy, Reject};
 use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token};
 use crate::smtp::address::{Address, ReversePath};
@@ -34,6 +34,7 @@ pub type Recalled = Result<Option<Box<[u8]>>, Unavailable>;
 /// How one run of one plugin is made.
 pub(super) struct Run<'a> {
     pub(super) plugin: &'a Loaded,
+    pub(super) chain: &'a [Loaded],
     pub(super) hook: Hook,
     pub(super) memo: &'a Memo,
     pub(super) place: Place<'a>,
@@ -46,6 +47,7 @@ pub(super) struct Run<'a> {
 pub struct Cx<'a> {
     ground: Ground<'a>,
     plugin: &'a Loaded,
+    chain: &'a [Loaded],
     pub(super) lookup: Lookup<'a>,
     now: Moment,
     hook: Hook,
@@ -67,6 +69,7 @@ impl<'a> Cx<'a> {
         Cx {
             ground,
             plugin: run.plugin,
+            chain: run.chain,
             lookup,
             now: run.now,
             hook: run.hook,
@@ -84,6 +87,7 @@ impl<'a> Cx<'a> {
     ) -> Cx<'a> {
         let run = Run {
             plugin,
+            chain: std::slice::from_ref(plugin),
             hook: Hook::Connect,
             memo: ground.prefetched,
             place,
@@ -102,6 +106,11 @@ impl<'a> Cx<'a> {
 
     pub(super) fn into_parts(self) -> (Staged, Asked) {
         (self.staged, self.lookup.asked.into_inner())
+    }
+
+    /// The plugins of the list that it runs in.
+    pub(super) fn chain(&self) -> &'a [Loaded] {
+        self.chain
     }
 
     // ------------------------------------------------------------------ what it sees
@@ -471,13 +480,6 @@ impl<'a> Cx<'a> {
 
     fn stage(&mut self, effect: Effect) {
         self.staged.effects.push(effect);
-    }
-}
-
-pub(super) fn of_resolver(answer: &Answer) -> dns::Answer {
-    match answer {
-        Answer::Dns(answer) => answer.clone(),
-        _ => dns::Answer::TempFail,
     }
 }
 

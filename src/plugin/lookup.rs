@@ -7,7 +7,7 @@
 use crate::authn;
 use crate::dns;
 use crate::limits::{HOOK_ANSWERS_MAX, HOOK_QUESTIONS_MAX};
-use crate::plugin::cx::{Cx, of_resolver};
+use crate::plugin::cx::Cx;
 use crate::plugin::question::{Answer, Ask, Lane, Memo, Pending, Place, Question, Token, pending};
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -143,6 +143,14 @@ impl<'a> Lookup<'a> {
 
 fn nobody_knows() -> Arc<Answer> {
     Arc::new(Answer::TempFail)
+}
+
+/// An answer that the resolver was asked for.
+pub(super) fn of_resolver(answer: &Answer) -> dns::Answer {
+    match answer {
+        Answer::Dns(answer) => answer.clone(),
+        _ => dns::Answer::TempFail,
+    }
 }
 
 impl Cx<'_> {

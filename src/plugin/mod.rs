@@ -53,8 +53,8 @@
 //!
 //! `cx.rs` is what a hook sees and can do, `chain/` runs the plugins of one hook, `visit/` is one
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
-//! read the arguments that plugins share, `lists.rs` the files of patterns, `facts.rs` holds what
-//! plugins know of each other.
+//! read the arguments that plugins share, `lists.rs` the files of patterns, `own.rs` the settings of
+//! single recipients, `facts.rs` holds what plugins know of each other.
 
 pub mod args;
 pub mod chain;
@@ -67,6 +67,7 @@ pub mod hosted;
 pub mod lists;
 pub mod log;
 mod lookup;
+pub mod own;
 pub mod policy;
 pub mod question;
 pub mod site;
@@ -77,6 +78,7 @@ pub use args::Args;
 pub use chain::{Chain, Loaded};
 pub use cx::{Arrival, Cx, Ground, MessageView, Moment, Peer};
 pub use facts::{ClientCertificate, Facts, Immunity, MailFacts, RejectType, Secure, Spf};
+pub use own::{ConfigFor, Own};
 pub use policy::{Policy, Reject};
 pub use question::{Ask, Lane, Pending, Place, Question, Token};
 
@@ -294,6 +296,12 @@ pub trait Plugin: Send + Sync {
 
     /// The keys for SCRAM that it keeps of a user. Pure: they were read with the configuration.
     fn scram_keys(&self, user: &str) -> Option<Keys> {
+        None
+    }
+
+    /// The folders with the settings that a recipient has of his own. No hook but a call of the chain:
+    /// [`Cx::config_for`] takes the first answer.
+    fn config_for(&self, recipient: &Address) -> Option<ConfigFor> {
         None
     }
 

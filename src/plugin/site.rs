@@ -101,6 +101,18 @@ impl<'a> Setup<'a> {
         self.files.system(path)
     }
 
+    /// The folders of recipients, with the names of what they hold ([`crate::config::files::own`]).
+    pub fn own_folders(&self) -> Vec<(String, Vec<String>)> {
+        self.note_read("*/");
+        self.files.own_folders(&mut self.problems.borrow_mut())
+    }
+
+    /// The lines of a config file in each folder of recipients that has it.
+    pub fn own_lines(&self, name: &str) -> Vec<(String, Vec<Line>)> {
+        self.note_read(&format!("*/{name}"));
+        self.files.own_lines(name, &mut self.problems.borrow_mut())
+    }
+
     /// The octets of a database of other software, by its whole path, which ends in `.mmdb`.
     pub fn database(&self, path: &str) -> Option<Vec<u8>> {
         self.note_read(path);

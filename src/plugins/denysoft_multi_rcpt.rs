@@ -7,9 +7,11 @@
 //!
 //! Arguments:
 //!   match        `domain`: only a recipient in another domain than the first is put off (a
-//!                subdomain is another domain)
+//!                subdomain is another domain). `config`: only one whose own settings lie in other
+//!                folders than the first one's; it needs the plugin per_user_config, without which
+//!                nobody has such settings
 //!
-//! Config files: none.
+//! Config files: none of its own; with `match config` the folders of recipients.
 //!
 //! Replies: `452 4.5.3 one recipient at a time, please send a copy for RECIPIENT`
 //!
@@ -19,37 +21,48 @@
 
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
-use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
+use crate::plugin::{Args, ConfigFor, Cx, Hook, HookSet, Hooked, Pending, Plugin, Verdict};
 use crate::smtp::address::Address;
 use std::sync::Arc;
 
-struct MultiRcpt {
-    by_domain: bool,
+/// What tells recipients apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Recipient,
+    Domain,
+    Config,
 }
+
+struct MultiRcpt(Match);
 
 /// Makes the plugin of its line.
 pub fn load(args: &mut Args, _setup: &Setup<'_>) -> Arc<dyn Plugin> {
-    let by_domain = match args.named("match").as_deref() {
-        None => false,
-        Some("domain") => true,
-        Some("config") => {
-            args.complain("match config: there are no settings for single recipients; use domain");
-            false
-        }
+    Arc::new(MultiRcpt(match args.named("match").as_deref() {
+        None => Match::Recipient,
+        Some("domain") => Match::Domain,
+        Some("config") => Match::Config,
         Some(other) => {
-            args.complain(format!("match {other}: use domain, or leave it out"));
-            false
+            args.complain(format!("match {other}: use domain or config, or leave it out"));
+            Match::Recipient
         }
-    };
-    Arc::new(MultiRcpt { by_domain })
+    }))
 }
 
 impl MultiRcpt {
     /// The recipient fits those that were accepted before.
-    fn fits(&self, accepted: &[Address], recipient: &Address) -> bool {
-        let Some(first) = accepted.first() else { return true };
-        let same_domain = self.by_domain && first.domain() == recipient.domain();
-        same_domain || accepted.contains(recipient)
+    fn fits(
+        &self,
+        accepted: &[Address],
+        recipient: &Address,
+        config_for: impl Fn(&Address) -> Result<ConfigFor, Pending>,
+    ) -> Result<bool, Pending> {
+        let Some(first) = accepted.first() else { return Ok(true) };
+        let same = match self.0 {
+            Match::Recipient => false,
+            Match::Domain => first.domain() == recipient.domain(),
+            Match::Config => config_for(first)? == config_for(recipient)?,
+        };
+        Ok(same || accepted.contains(recipient))
     }
 }
 
@@ -64,11 +77,15 @@ impl Plugin for MultiRcpt {
             return Ok(Verdict::Declined);
         }
         let accepted = cx.envelope().map_or(&[][..], |envelope| &envelope.recipients);
-        if self.fits(accepted, recipient) {
+        if self.fits(accepted, recipient, |of| cx.config_for(of))? {
             cx.log(Level::Debug, "pass");
             return Ok(Verdict::Declined);
         }
-        let what = if self.by_domain { "another domain" } else { "another recipient" };
+        let what = match self.0 {
+            Match::Recipient => "another recipient",
+            Match::Domain => "another domain",
+            Match::Config => "other settings",
+        };
         cx.log(Level::Info, format!("fail, {what}"));
         let text = format!("one recipient at a time, please send a copy for {}", recipient.plain());
         // By its meaning a want of room, which makes it the 452 that clients wait for.
@@ -88,7 +105,7 @@ mod tests {
             ("denysoft_multi_rcpt", 0),
             ("denysoft_multi_rcpt match domain", 0),
             ("denysoft_multi_rcpt match=domain", 0),
-            ("denysoft_multi_rcpt match config", 1),
+            ("denysoft_multi_rcpt match config", 0),
             ("denysoft_multi_rcpt match user", 1),
             ("denysoft_multi_rcpt domain", 1),
         ] {
@@ -103,21 +120,31 @@ mod tests {
     #[test]
     fn the_first_recipient_decides_who_else_fits() {
         let parse = |path: &str| parse_forward(path.as_bytes(), false).unwrap();
-        for (accepted, recipient, fits, fits_by_domain) in [
-            (&[][..], "<a@example.com>", true, true),
-            (&["<a@example.com>"], "<a@example.com>", true, true),
-            (&["<a@example.com>"], "<b@example.com>", false, true),
-            (&["<a@example.com>"], "<b@EXAMPLE.com>", false, true),
-            (&["<a@example.com>"], "<b@sub.example.com>", false, false),
-            (&["<a@example.com>"], "<a@example.org>", false, false),
-            (&["<a@example.com>", "<b@example.com>"], "<b@example.com>", true, true),
-            (&["<a@example.com>"], "<postmaster>", false, false),
+        // Users a and b have settings of their own, the others those of nobody.
+        let config_for = |recipient: &Address| {
+            let own = Some(recipient.local()).filter(|local| ["a", "b"].contains(local));
+            Ok(ConfigFor::new(own.map(Arc::from).into_iter().collect()))
+        };
+        for (accepted, recipient, fits, fits_by_domain, fits_by_config) in [
+            (&[][..], "<a@example.com>", true, true, true),
+            (&["<a@example.com>"], "<a@example.com>", true, true, true),
+            (&["<a@example.com>"], "<b@example.com>", false, true, false),
+            (&["<a@example.com>"], "<b@EXAMPLE.com>", false, true, false),
+            (&["<a@example.com>"], "<b@sub.example.com>", false, false, false),
+            (&["<a@example.com>"], "<a@example.org>", false, false, true),
+            (&["<a@example.com>", "<b@example.com>"], "<b@example.com>", true, true, true),
+            (&["<a@example.com>"], "<postmaster>", false, false, false),
+            (&["<c@example.com>"], "<d@example.org>", false, false, true),
         ] {
             let known: Vec<_> = accepted.iter().map(|path| parse(path)).collect();
             let recipient_address = parse(recipient);
-            for (by_domain, expected) in [(false, fits), (true, fits_by_domain)] {
-                let plugin = MultiRcpt { by_domain };
-                assert_eq!(plugin.fits(&known, &recipient_address), expected, "{recipient}");
+            for (by, expected) in [
+                (Match::Recipient, fits),
+                (Match::Domain, fits_by_domain),
+                (Match::Config, fits_by_config),
+            ] {
+                let seen = MultiRcpt(by).fits(&known, &recipient_address, config_for);
+                assert_eq!(seen.unwrap(), expected, "{recipient} {by:?}");
             }
         }
     }

@@ -29,7 +29,9 @@
 //!   reject         `0`: only record; by default `1`
 //!   mode           the former `reject`: `testonly` and `off` are 0, `denysoft` is 1
 //!   deny_late      `1`: defer at DATA, not at MAIL or RCPT; by default `0`
-//!   per_recipient  `1`: look at RCPT, not at MAIL; by default `0`
+//!   per_recipient  `1`: look at RCPT, not at MAIL; by default `0`. With the plugin per_user_config a
+//!                  recipient may have a file denysoft_greylist in a folder of his, whose lines
+//!                  count before all others: with `reject 0` he has no greylisting
 //!   geoip          two-letter codes of countries with commas between them, such as `DE,AT,CH`: clients
 //!                  there are exempt. It needs the plugin ident/geoip before this one
 //!   p0f            `KEY,VALUE,KEY,VALUE`: defer only clients of whom ident/p0f, listed before, says all
@@ -38,8 +40,8 @@
 //!   grey_timeout, upgrade, db_dir, nfslock, redis
 //!                  accepted and not used: the file `store` says where the records are kept
 //!
-//! Config files: `denysoft_greylist` (arguments as lines `key value`), `greylist_exclude_files` (one
-//! path a line).
+//! Config files: `denysoft_greylist` (arguments as lines `key value`), also in the folders of
+//! recipients; `greylist_exclude_files` (one path a line).
 //!
 //! Replies: `450 4.7.1 This mail is temporarily denied` at MAIL or RCPT, `451` at DATA; there also for
 //! the null sender where recipients count, since callbacks to check an address use it.
@@ -49,78 +51,28 @@
 //! When it cannot tell: the mail is let in.
 
 mod excluded;
+mod options;
 
 use crate::authn::spf::{Scope, SpfResult};
-use crate::client::p0f::Fingerprint;
-use crate::config::files::{Line, Problem};
 use crate::config::nets;
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
-use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Pending, Plugin, Verdict};
+use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Own, Pending, Plugin, Verdict};
 use crate::smtp::address::Address;
 use crate::smtp::session::MailFrom;
 use crate::store::{GREYLIST, Greylist as Record, Op, Unavailable};
 use excluded::Excluded;
+use options::{Options, read, read_own};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// The file with more arguments.
-const FILE: &str = "denysoft_greylist";
-
-/// Arguments that mean nothing any more.
-const FORMER: [&str; 5] = ["grey_timeout", "upgrade", "db_dir", "nfslock", "redis"];
-
-/// Longest `white_timeout`: the store forgets after so many seconds.
-const WHITE_MAX: u64 = 40 * 86_400;
 
 const TEXT: &str = "This mail is temporarily denied";
 
 struct Greylisting {
     options: Options,
+    /// Those of recipients who have their own.
+    own: Own<Options>,
     excluded: Excluded,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Options {
-    remote_ip: bool,
-    sender: bool,
-    recipient: bool,
-    black_timeout: u64,
-    white_timeout: u64,
-    reject: bool,
-    deny_late: bool,
-    per_recipient: bool,
-    /// Countries whose clients are exempt, in upper case.
-    countries: Vec<Box<str>>,
-    /// Only clients of which all this is true.
-    p0f: Vec<Trait>,
-}
-
-/// What p0f may say of a client. Texts are in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Trait {
-    Genre(String),
-    Detail(String),
-    Link(String),
-    Distance(u16),
-    Uptime(u32),
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            remote_ip: true,
-            sender: false,
-            recipient: false,
-            black_timeout: 3_000,
-            white_timeout: 3_110_400,
-            reject: true,
-            deny_late: false,
-            per_recipient: false,
-            countries: Vec::new(),
-            p0f: Vec::new(),
-        }
-    }
 }
 
 /// Note on a transaction: it is to be deferred at DATA.
@@ -139,112 +91,15 @@ enum Finding {
 /// Makes the plugin of its line.
 pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let options = read(args, setup);
-    Arc::new(Greylisting { options, excluded: Excluded::load(setup) })
-}
-
-fn read(args: &mut Args, setup: &Setup<'_>) -> Options {
-    let mut options = Options::default();
-    for line in setup.lines(FILE) {
-        let text = format!("{FILE} {}", line.text);
-        let mut more = Args::new(Line { text, ..line.clone() });
-        options.take(&mut more, setup);
-        for what in more.finish() {
-            setup.with_problems(|problems| Problem::error(&line, what).note(problems));
-        }
-    }
-    options.take(args, setup);
-    if !options.remote_ip && !options.sender && !options.recipient {
-        args.complain("one of remote_ip, sender and recipient has to be 1");
-    }
-    options
+    let own = read_own(&options, setup);
+    Arc::new(Greylisting { options, own, excluded: Excluded::load(setup) })
 }
 
 impl Options {
-    /// Takes what the words say, and leaves the rest as it was.
-    fn take(&mut self, args: &mut Args, setup: &Setup<'_>) {
-        for (name, value) in [
-            ("remote_ip", &mut self.remote_ip),
-            ("sender", &mut self.sender),
-            ("recipient", &mut self.recipient),
-            ("deny_late", &mut self.deny_late),
-            ("per_recipient", &mut self.per_recipient),
-        ] {
-            match args.named(name).as_deref() {
-                None => {}
-                Some("1") => *value = true,
-                Some("0") => *value = false,
-                Some(other) => args.complain(format!("{name} {other}: use 0 or 1")),
-            }
-        }
-        match args.named("mode").as_deref() {
-            None => {}
-            Some("testonly" | "off") => self.reject = false,
-            Some("denysoft") => self.reject = true,
-            Some(other) => args.complain(format!("mode {other}: use reject 0 or reject 1")),
-        }
-        match args.named("reject").as_deref() {
-            None => {}
-            Some("0" | "no" | "false") => self.reject = false,
-            Some("1" | "yes" | "true") => self.reject = true,
-            Some(other) => args.complain(format!("reject {other}: use 0 or 1")),
-        }
-        self.black_timeout = args.number("black_timeout", self.black_timeout, 0..=WHITE_MAX);
-        let asked = args.number("white_timeout", self.white_timeout, 1..=u64::MAX);
-        self.white_timeout = asked.min(WHITE_MAX);
-        let mut warnings = Vec::new();
-        if asked > WHITE_MAX {
-            let what =
-                format!("white_timeout {asked}: the store forgets after {WHITE_MAX} seconds");
-            warnings.push(what);
-        }
-        if let Some(list) = args.named("geoip") {
-            self.take_countries(&list, args);
-        }
-        if let Some(words) = args.named("p0f") {
-            match traits(&words) {
-                Ok(traits) => self.p0f = traits,
-                Err(what) => args.complain(format!("p0f {words}: {what}")),
-            }
-        }
-        for what in warnings {
-            setup.with_problems(|problems| Problem::warning(&args.line, what).note(problems));
-        }
-        for name in FORMER {
-            args.named(name);
-        }
-    }
-
-    fn take_countries(&mut self, list: &str, args: &mut Args) {
-        let is_code =
-            |code: &str| code.len() == 2 && code.bytes().all(|it| it.is_ascii_alphabetic());
-        self.countries.clear();
-        for code in list.split(',').filter(|code| !code.is_empty()) {
-            if is_code(code) {
-                self.countries.push(code.to_ascii_uppercase().into());
-            } else {
-                args.complain(format!(
-                    "geoip {code}: use two-letter codes with commas between them"
-                ));
-            }
-        }
-    }
-
-    /// The record's key. Its parts are divided by blanks, which addresses may only have in quotes.
-    fn key(&self, who: &str, sender: Option<&Address>, recipient: Option<&Address>) -> String {
-        let plain = |address: Option<&Address>| {
-            address.map_or_else(String::new, |it| it.plain().to_ascii_lowercase())
-        };
-        let parts = [
-            self.remote_ip.then(|| who.to_string()),
-            self.sender.then(|| plain(sender)),
-            self.recipient.then(|| plain(recipient)),
-        ];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-    }
-
-    /// Is it looked for at RCPT?
-    fn at_rcpt(&self) -> bool {
-        self.recipient || self.per_recipient
+    /// The client's country, if its clients are exempt.
+    fn exempt_country(&self, cx: &Cx<'_>) -> Option<Box<str>> {
+        let country = cx.facts().place.as_ref()?.country.as_ref()?.to_ascii_uppercase();
+        self.countries.iter().find(|exempt| ***exempt == *country).cloned()
     }
 
     /// `is_pool` says that the record is one of a pool's.
@@ -258,41 +113,6 @@ impl Options {
             return Finding::Black { attempts: u64::from(record.black) + 1 };
         }
         Finding::Grey { was_white }
-    }
-}
-
-/// Reads `KEY,VALUE,KEY,VALUE`.
-fn traits(words: &str) -> Result<Vec<Trait>, String> {
-    let words: Vec<String> = words.split(',').map(|word| word.trim().to_lowercase()).collect();
-    let (pairs, rest) = words.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err("give keys and values, with commas between".to_string());
-    }
-    let read = |[key, value]: &[String; 2]| {
-        let no_number = |_| format!("{key} {value}: give a number");
-        match key.as_str() {
-            "genre" => Ok(Trait::Genre(value.clone())),
-            "detail" => Ok(Trait::Detail(value.clone())),
-            "link" => Ok(Trait::Link(value.clone())),
-            "distance" => value.parse().map(Trait::Distance).map_err(no_number),
-            "uptime" => value.parse().map(Trait::Uptime).map_err(no_number),
-            _ => Err(format!("{key}: use genre, detail, link, distance or uptime")),
-        }
-    };
-    pairs.iter().map(read).collect()
-}
-
-impl Trait {
-    /// The client has it.
-    fn fits(&self, client: &Fingerprint) -> bool {
-        let part = |text: &str, of: &str| of.to_lowercase().contains(text);
-        match self {
-            Trait::Genre(text) => part(text, &client.os),
-            Trait::Detail(text) => part(text, &client.flavor),
-            Trait::Link(text) => part(text, &client.link),
-            Trait::Distance(hops) => client.distance.is_some_and(|it| it > *hops),
-            Trait::Uptime(minutes) => client.uptime.is_some_and(|it| it > *minutes),
-        }
     }
 }
 
@@ -319,6 +139,7 @@ impl Greylisting {
     fn is_grey(
         &self,
         cx: &mut Cx<'_>,
+        options: &Options,
         sender: Option<&Address>,
         recipient: Option<&Address>,
     ) -> Result<bool, Pending> {
@@ -330,19 +151,19 @@ impl Greylisting {
             cx.log(Level::Info, "skip, excluded");
             return Ok(false);
         }
-        if let Some(country) = self.exempt_country(cx) {
+        if let Some(country) = options.exempt_country(cx) {
             cx.log(Level::Info, format!("skip, geoip {country}"));
             return Ok(false);
         }
         let system = cx.facts().system.as_deref();
-        if !self.options.p0f.iter().all(|it| system.is_some_and(|system| it.fits(system))) {
+        if !options.p0f.iter().all(|it| system.is_some_and(|system| it.fits(system))) {
             cx.log(Level::Info, "skip, no p0f match");
             return Ok(false);
         }
-        let pool = pool(cx).filter(|_| self.options.remote_ip);
+        let pool = pool(cx).filter(|_| options.remote_ip);
         let is_pool = pool.is_some();
         let who = pool.unwrap_or_else(|| network(cx.peer().ip));
-        let key = self.options.key(&who, sender, recipient);
+        let key = options.key(&who, sender, recipient);
         let record = match cx.recall(GREYLIST, &key)? {
             Ok(found) => found.as_deref().and_then(Record::decode),
             Err(Unavailable) => {
@@ -352,7 +173,7 @@ impl Greylisting {
             }
         };
         let now = cx.now().unix.as_secs();
-        let (op, level, words) = match self.options.find(record.as_ref(), now, is_pool) {
+        let (op, level, words) = match options.find(record.as_ref(), now, is_pool) {
             Finding::Unknown => {
                 let words = "fail: initial DENYSOFT, unknown".to_string();
                 (Op::insert_if_absent(&key, now), Level::Warning, words)
@@ -377,26 +198,20 @@ impl Greylisting {
         let defers = words.starts_with("fail");
         cx.record(op);
         cx.log(level, words);
-        if defers && !self.options.reject {
+        if defers && !options.reject {
             cx.log(Level::Info, "fail, tolerated");
         }
-        Ok(defers && self.options.reject)
+        Ok(defers && options.reject)
     }
+}
 
-    /// The client's country, if its clients are exempt.
-    fn exempt_country(&self, cx: &Cx<'_>) -> Option<Box<str>> {
-        let country = cx.facts().place.as_ref()?.country.as_ref()?.to_ascii_uppercase();
-        self.options.countries.iter().find(|exempt| ***exempt == *country).cloned()
+/// Defers now, or at DATA.
+fn defer(cx: &mut Cx<'_>, late: bool) -> Verdict {
+    if late {
+        cx.keep_mail_note(Late);
+        return Verdict::Declined;
     }
-
-    /// Defers now, or at DATA.
-    fn defer(&self, cx: &mut Cx<'_>, late: bool) -> Verdict {
-        if late || self.options.deny_late {
-            cx.keep_mail_note(Late);
-            return Verdict::Declined;
-        }
-        Verdict::deny_soft((7, 1), TEXT)
-    }
+    Verdict::deny_soft((7, 1), TEXT)
 }
 
 impl Plugin for Greylisting {
@@ -409,8 +224,9 @@ impl Plugin for Greylisting {
         if self.options.at_rcpt() {
             return Ok(Verdict::Unhooked);
         }
-        let defers = self.is_grey(cx, mail.reverse_path.address(), None)?;
-        Ok(if defers { self.defer(cx, false) } else { Verdict::Declined })
+        let options = &self.options;
+        let defers = self.is_grey(cx, options, mail.reverse_path.address(), None)?;
+        Ok(if defers { defer(cx, options.deny_late) } else { Verdict::Declined })
     }
 
     fn rcpt(&self, cx: &mut Cx<'_>, recipient: &Address) -> Hooked {
@@ -418,9 +234,12 @@ impl Plugin for Greylisting {
             return Ok(Verdict::Unhooked);
         }
         let sender = cx.envelope().and_then(|envelope| envelope.mail.reverse_path.address());
-        let defers = self.is_grey(cx, sender, Some(recipient))?;
-        let is_callback = sender.is_none() && self.options.recipient;
-        Ok(if defers { self.defer(cx, is_callback) } else { Verdict::Declined })
+        let own = cx.config_for(recipient)?;
+        let options = own.find(&self.own).unwrap_or(&self.options);
+        let defers = self.is_grey(cx, options, sender, Some(recipient))?;
+        let is_callback = sender.is_none() && options.recipient;
+        let late = options.deny_late || is_callback;
+        Ok(if defers { defer(cx, late) } else { Verdict::Declined })
     }
 
     fn data(&self, cx: &mut Cx<'_>, _chunked: bool) -> Hooked {

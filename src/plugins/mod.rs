@@ -35,6 +35,7 @@ pub mod r#loop;
 pub mod naughty;
 pub mod noop_counter;
 pub mod peers;
+pub mod per_user_config;
 pub mod quit_fortune;
 pub mod rcpt_map;
 pub mod rcpt_ok;
@@ -181,6 +182,7 @@ pub static REGISTRY: &[Entry] = &[
         "addresses and parameters are parsed by the daemon itself, by RFC 5321",
     ),
     Entry { name: "peers", aliases: &[], kind: Kind::Peers, reputation: false },
+    plugin("per_user_config", &[], per_user_config::load),
     gone(
         "qmail_deliverable",
         "what its daemon is asked over HTTP is written down nowhere; list the mailboxes in \

@@ -14,11 +14,13 @@
 //!
 //! Arguments:
 //!   per_recipient  `1`: everything is judged at RCPT, and counts for that recipient as a line of
-//!                  whitelistrcpt does; by default `0`
-//!   merge          `0`: lists of a recipient's own replace the common ones instead of adding to
-//!                  them. Without such lists it changes nothing; by default `1`
+//!                  whitelistrcpt does; by default `0`. With the plugin per_user_config the recipient
+//!                  may have lists of his own, in a folder of his
+//!   merge          `0`: a list of a recipient's own replaces the common one instead of adding to
+//!                  it; by default `1`
 //!
-//! Config files: `whitelisthosts`, `whitelisthelo`, `whitelistsenders`, `whitelistrcpt`.
+//! Config files: `whitelisthosts`, `whitelisthelo`, `whitelistsenders`, `whitelistrcpt`, also in the
+//! folders of recipients.
 //!
 //! Replies: none.
 //!
@@ -31,7 +33,7 @@ use crate::config::nets::NetList;
 use crate::config::patterns::AddressList;
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
-use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
+use crate::plugin::{Args, ConfigFor, Cx, Hook, HookSet, Hooked, Own, Pending, Plugin, Verdict};
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, MailFrom};
 use std::collections::HashSet;
@@ -39,11 +41,24 @@ use std::sync::Arc;
 
 struct Whitelist {
     per_recipient: bool,
-    hosts: NetList,
-    names: HashSet<Box<str>>,
-    senders: AddressList,
-    recipients: AddressList,
+    merge: bool,
+    hosts: Lists<NetList>,
+    names: Lists<Names>,
+    senders: Lists<AddressList>,
+    recipients: Lists<AddressList>,
 }
+
+/// The list that everybody has, and those that recipients have of their own.
+struct Lists<T> {
+    common: T,
+    own: Own<T>,
+}
+
+/// Whose lists count: a recipient's, or everybody's.
+type Whose<'a> = Option<&'a ConfigFor>;
+
+/// Names that clients give themselves, lower-cased.
+type Names = HashSet<Box<str>>;
 
 /// Note on a transaction: its mail is exempt, at this moment, because of a recipient.
 #[derive(Clone, Copy)]
@@ -52,22 +67,19 @@ struct ByRecipient(bool);
 /// Makes the plugin of its line.
 pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let per_recipient = flag(args, "per_recipient", false);
-    // Replacing or adding is the same where there is nothing to replace with.
-    flag(args, "merge", true);
-    let names = words(setup, "whitelisthelo");
-    if !names.is_empty() {
+    let merge = flag(args, "merge", true);
+    let names = Lists::load(setup, "whitelisthelo", per_recipient, names);
+    if !names.common.is_empty() {
         setup.warn(
             "whitelisthelo",
             "exempts whoever calls himself so, which anybody can: prefer whitelisthosts",
         );
     }
-    let addresses = |file: &str| {
-        let lines = setup.lines(file);
-        setup.with_problems(|problems| AddressList::load(&lines, problems))
-    };
+    let addresses = |file: &str| Lists::load(setup, file, per_recipient, AddressList::load);
     Arc::new(Whitelist {
         per_recipient,
-        hosts: hosts(setup),
+        merge,
+        hosts: Lists::load(setup, "whitelisthosts", per_recipient, hosts),
         names,
         senders: addresses("whitelistsenders"),
         recipients: addresses("whitelistrcpt"),
@@ -75,14 +87,12 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 /// A line that cannot be used exempts nobody, which harms nobody: a warning will do.
-fn hosts(setup: &Setup<'_>) -> NetList {
+fn hosts(lines: &[Line], problems: &mut Vec<Problem>) -> NetList {
     let mut found = Vec::new();
-    let hosts = NetList::load(&setup.lines("whitelisthosts"), &mut found);
-    setup.with_problems(|problems| {
-        for problem in found {
-            Problem { severity: Severity::Warning, ..problem }.note(problems);
-        }
-    });
+    let hosts = NetList::load(lines, &mut found);
+    for problem in found {
+        Problem { severity: Severity::Warning, ..problem }.note(problems);
+    }
     hosts
 }
 
@@ -99,9 +109,8 @@ fn flag(args: &mut Args, name: &str, default: bool) -> bool {
 }
 
 /// The first words of a file's lines, lower-cased.
-fn words(setup: &Setup<'_>, file: &str) -> HashSet<Box<str>> {
-    let lines = setup.lines(file);
-    setup.with_problems(|problems| lines.iter().map(|line| first_word(line, problems)).collect())
+fn names(lines: &[Line], problems: &mut Vec<Problem>) -> Names {
+    lines.iter().map(|line| first_word(line, problems)).collect()
 }
 
 fn first_word(line: &Line, problems: &mut Vec<Problem>) -> Box<str> {
@@ -113,34 +122,61 @@ fn first_word(line: &Line, problems: &mut Vec<Problem>) -> Box<str> {
     word.to_ascii_lowercase().into()
 }
 
+impl<T> Lists<T> {
+    /// Reads a file, and those of recipients where they may have one.
+    fn load(
+        setup: &Setup<'_>,
+        file: &str,
+        per_recipient: bool,
+        read: fn(&[Line], &mut Vec<Problem>) -> T,
+    ) -> Lists<T> {
+        let lines = setup.lines(file);
+        let common = setup.with_problems(|problems| read(&lines, problems));
+        let own = if per_recipient { Own::load_with(setup, file, read) } else { Own::none() };
+        Lists { common, own }
+    }
+
+    /// The lists that count; just the common one where nobody is named.
+    fn of(&self, whose: Whose<'_>, merge: bool) -> impl Iterator<Item = &T> {
+        let own = whose.and_then(|recipient| recipient.find(&self.own));
+        let common = (merge || own.is_none()).then_some(&self.common);
+        common.into_iter().chain(own)
+    }
+}
+
 impl Whitelist {
-    fn host(&self, cx: &Cx<'_>) -> Option<String> {
-        let entry = self.hosts.contains(cx.peer().ip)?;
+    fn host(&self, cx: &Cx<'_>, whose: Whose<'_>) -> Option<String> {
+        let mut lists = self.hosts.of(whose, self.merge);
+        let entry = lists.find_map(|hosts| hosts.contains(cx.peer().ip))?;
         Some(format!("pass, is a whitelisted host ({})", foreign(entry.as_bytes())))
     }
 
-    fn name(&self, hello: &Hello) -> Option<String> {
-        let listed = self.names.contains(&*hello.name.to_ascii_lowercase());
+    fn name(&self, hello: &Hello, whose: Whose<'_>) -> Option<String> {
+        let name = hello.name.to_ascii_lowercase();
+        let listed = self.names.of(whose, self.merge).any(|names| names.contains(&*name));
         listed.then(|| format!("pass, whitelisted helo {}", foreign(hello.name.as_bytes())))
     }
 
-    fn sender(&self, path: &ReversePath) -> Option<String> {
-        let sender = path.address().filter(|sender| self.senders.holds(sender))?;
-        Some(format!("pass, whitelisted sender {}", foreign(sender.plain().as_bytes())))
+    fn sender(&self, path: &ReversePath, whose: Whose<'_>) -> Option<String> {
+        let sender = path.address()?;
+        let listed = self.senders.of(whose, self.merge).any(|senders| senders.holds(sender));
+        listed.then(|| format!("pass, whitelisted sender {}", foreign(sender.plain().as_bytes())))
     }
 
     /// Why checks have to spare this recipient, in the words of the log.
-    fn recipient(&self, cx: &Cx<'_>, recipient: &Address) -> Option<String> {
-        if self.recipients.holds(recipient) {
+    fn recipient(&self, cx: &Cx<'_>, recipient: &Address) -> Result<Option<String>, Pending> {
+        let own = if self.per_recipient { Some(cx.config_for(recipient)?) } else { None };
+        let own = own.as_ref();
+        if self.recipients.of(own, self.merge).any(|list| list.holds(recipient)) {
             let shown = recipient.plain();
-            return Some(format!("pass, whitelisted recipient {}", foreign(shown.as_bytes())));
+            return Ok(Some(format!("pass, whitelisted recipient {}", foreign(shown.as_bytes()))));
         }
-        if !self.per_recipient {
-            return None;
+        if own.is_none() {
+            return Ok(None);
         }
-        let name = || self.name(cx.hello()?);
-        let sender = || self.sender(&cx.envelope()?.mail.reverse_path);
-        self.host(cx).or_else(name).or_else(sender)
+        let name = || self.name(cx.hello()?, own);
+        let sender = || self.sender(&cx.envelope()?.mail.reverse_path, own);
+        Ok(self.host(cx, own).or_else(name).or_else(sender))
     }
 }
 
@@ -154,7 +190,7 @@ impl Plugin for Whitelist {
     }
 
     fn connect(&self, cx: &mut Cx<'_>) -> Hooked {
-        if let Some(words) = self.host(cx) {
+        if let Some(words) = self.host(cx, None) {
             // A host that is known is known, whoever his mail is for.
             cx.karma(5);
             if !self.per_recipient {
@@ -166,7 +202,7 @@ impl Plugin for Whitelist {
     }
 
     fn helo(&self, cx: &mut Cx<'_>, hello: &Hello) -> Hooked {
-        if let Some(words) = self.name(hello).filter(|_| !self.per_recipient) {
+        if let Some(words) = self.name(hello, None).filter(|_| !self.per_recipient) {
             cx.log(Level::Critical, words);
             cx.exempt_host();
         }
@@ -174,7 +210,7 @@ impl Plugin for Whitelist {
     }
 
     fn mail(&self, cx: &mut Cx<'_>, mail: &MailFrom) -> Hooked {
-        if let Some(words) = self.sender(&mail.reverse_path).filter(|_| !self.per_recipient) {
+        if let Some(words) = self.sender(&mail.reverse_path, None).filter(|_| !self.per_recipient) {
             cx.log(Level::Critical, words);
             cx.exempt_sender();
         }
@@ -186,7 +222,7 @@ impl Plugin for Whitelist {
         if cx.mail_facts().immune.is_some() && !by_recipient {
             return Ok(Verdict::Declined);
         }
-        let found = self.recipient(cx, recipient);
+        let found = self.recipient(cx, recipient)?;
         if found.is_none() && by_recipient {
             cx.mail_facts_mut().immune = None;
         }
@@ -210,7 +246,11 @@ impl Plugin for Whitelist {
             return Ok(Verdict::Declined);
         }
         let accepted = cx.envelope().map_or(&[][..], |envelope| &envelope.recipients);
-        if accepted.iter().all(|recipient| self.recipient(cx, recipient).is_some()) {
+        let mut all = true;
+        for recipient in accepted {
+            all &= self.recipient(cx, recipient)?.is_some();
+        }
+        if all {
             cx.exempt_sender();
         } else {
             cx.mail_facts_mut().immune = None;

@@ -48,6 +48,37 @@ fn a_changed_file_needs_no_signal() {
     daemon.stop();
 }
 
+/// A recipient who gets settings of his own, or another one in a folder that he has, is served by them
+/// without a signal.
+#[test]
+fn a_recipients_own_settings_need_no_signal() {
+    let house = House::new();
+    let plugins = fs::read_to_string(house.path("config/plugins")).unwrap();
+    let own = "per_user_config\nwhitelist per_recipient 1\ngreylisting per_recipient 1 reject 0";
+    house.set("plugins", &format!("{own}\n{plugins}"));
+    let daemon = house.start();
+    let mut client = daemon.client();
+    client.expect("MAIL FROM:<a@example.org>", "250");
+    client.expect("RCPT TO:<joe@example.com>", "250");
+    // The folder appears as a whole, so that it is one change.
+    fs::create_dir_all(house.path("new/Joe")).unwrap();
+    fs::write(house.path("new/Joe/denysoft_greylist"), "reject 1\n").unwrap();
+    fs::rename(house.path("new"), house.path("config/example.com")).unwrap();
+    daemon.log.line(LOADED);
+    client.expect("RSET", "250");
+    client.expect("MAIL FROM:<a@example.org>", "250");
+    client.expect("RCPT TO:<joe@example.com>", "450");
+    client.expect("RCPT TO:<ann@example.com>", "250");
+    // So does a file in a folder that is there.
+    fs::write(house.path("new"), "example.org\n").unwrap();
+    fs::rename(house.path("new"), house.path("config/example.com/Joe/whitelistsenders")).unwrap();
+    daemon.log.nth(LOADED, 2);
+    client.expect("RSET", "250");
+    client.expect("MAIL FROM:<a@example.org>", "250");
+    client.expect("RCPT TO:<joe@example.com>", "250");
+    daemon.stop();
+}
+
 /// A slip of the pen must not stop the mail: the old rules stay, and the log says where the fault is.
 #[test]
 fn broken_files_are_refused_with_file_and_line() {

@@ -144,6 +144,9 @@ fn on_disk<'a>(
 
 fn in_memory(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Option<Found> {
     let name = name.trim_end_matches('/');
+    if name.is_empty() {
+        return Some(Found { key: PathBuf::new(), shown: name.into(), kind: Kind::Folder });
+    }
     let kind = if files.contains_key(name) {
         Kind::File
     } else {
@@ -185,13 +188,14 @@ fn list_folder(path: &Path, kind: Kind) -> io::Result<Vec<String>> {
 }
 
 fn list_memory(files: &BTreeMap<String, Vec<u8>>, folder: &Path, kind: Kind) -> Vec<String> {
-    let inside = format!("{}/", folder.display());
+    let top = folder.as_os_str().is_empty();
+    let inside = if top { String::new() } else { format!("{}/", folder.display()) };
     let names = files.range(inside.clone()..).map_while(|(name, _)| name.strip_prefix(&inside));
     let wanted = names.filter_map(|name| match (name.split_once('/'), kind) {
         (Some((sub, _)), Kind::Folder) => Some(sub),
         (None, Kind::File) => Some(name),
         _ => None,
     });
-    let wanted = wanted.filter(|name| !name.starts_with('.')).map(str::to_owned);
-    wanted.take(NAMES_MAX + 1).collect::<BTreeSet<_>>().into_iter().collect()
+    let wanted = wanted.filter(|name| !name.is_empty() && !name.starts_with('.'));
+    wanted.map(str::to_owned).take(NAMES_MAX + 1).collect::<BTreeSet<_>>().into_iter().collect()
 }

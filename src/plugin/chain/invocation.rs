@@ -261,7 +261,9 @@ impl Invocation {
         let Seat { loaded, place, speculative, .. } = seat;
         let deadline = self.deadline();
         let memo = &self.memo;
-        let run = Run { plugin: loaded, hook: self.hook, memo, place, closed, now, deadline };
+        let chain = self.chain.plugins();
+        let run =
+            Run { plugin: loaded, chain, hook: self.hook, memo, place, closed, now, deadline };
         let before = host.stopwatch();
         let ground = host.ground();
         let hook = hook_name(self.hook, ground.occasion);

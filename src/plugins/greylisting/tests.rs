@@ -1,7 +1,10 @@
 //! Arguments, keys and records; the dialogues show the rest.
 
+use super::options::{FILE, Trait, traits};
 use super::*;
-use crate::config::files::{Files, Severity};
+use crate::client::p0f::Fingerprint;
+use crate::config::files::{Files, Problem, Severity};
+use crate::plugin::ConfigFor;
 use crate::smtp::address::parse_forward;
 
 /// Options, complaints of the line, and problems of files.
@@ -81,6 +84,43 @@ fn faults_are_told() {
         let severities = (of(Severity::Error), of(Severity::Warning));
         assert_eq!(severities, (errors, warnings), "{line} {problems:?}");
     }
+}
+
+#[test]
+fn recipients_say_it_last() {
+    let files = [
+        (FILE, "black_timeout 60"),
+        ("example.com/denysoft_greylist", "reject 0\ngeoip DE"),
+        ("example.com/joe/denysoft_greylist", "black_timeout 10\nsender 1"),
+        ("example.com/ann/denysoft_greylist", "remote_ip 0\nper_recipient 0\nodd 1"),
+    ];
+    let files = files.map(|(name, text)| (name.to_string(), text.to_string()));
+    let files = Files::in_memory(files);
+    let mut problems = Vec::new();
+    let setup = Setup::new(&files, &mut problems);
+    let common = read(&mut Args::of("greylisting per_recipient 1 black_timeout 30"), &setup);
+    let own = read_own(&common, &setup);
+    let of = |folders: &[&str]| {
+        let folders = folders.iter().map(|folder| (*folder).into()).collect();
+        ConfigFor::new(folders).find(&own).cloned()
+    };
+    let domain = Options { reject: false, countries: vec!["DE".into()], ..common.clone() };
+    assert_eq!(of(&["example.com/bob", "example.com"]), Some(domain));
+    let joe = Options { black_timeout: 10, sender: true, ..common.clone() };
+    assert_eq!(of(&["example.com/joe", "example.com"]), Some(joe));
+    assert_eq!(of(&["example.org"]), None);
+    let late = read_own(&Options { per_recipient: false, ..common }, &setup);
+    assert!(ConfigFor::new(vec!["example.com".into()]).find(&late).is_none());
+    drop(setup);
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "example.com/ann/denysoft_greylist:3: unknown argument: odd 1",
+            "example.com/ann/denysoft_greylist:1: one of remote_ip, sender and recipient has to be 1",
+            "example.com/ann/denysoft_greylist:1: per_recipient is not for a single recipient to say",
+        ]
+    );
 }
 
 #[test]
