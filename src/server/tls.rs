@@ -133,15 +133,15 @@ fn provider(suites: &[&str]) -> CryptoProvider {
 fn certified_key(pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
     let (certificate, key) = (&pair.certificate_path, &pair.key_path);
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pair.certificate).collect();
-    let chain = chain.map_err(|error| format!("{certificate}: no PEM: {error}"))?;
+    let chain = chain.map_err(|_| format!("{certificate}: the PEM in it is broken"))?;
     if chain.is_empty() {
         return Err(format!("{certificate}: there is no certificate in it (PEM)"));
     }
     let private = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| {
         format!("{key}: there is no key in it (PEM: PKCS#8, PKCS#1 or SEC1, not encrypted)")
     })?;
-    let key_of = provider.key_provider.load_private_key(private).map_err(|error| {
-        format!("{key}: {error} (RSA from 2048 bits, ECDSA P-256 or P-384, Ed25519 are understood)")
+    let key_of = provider.key_provider.load_private_key(private).map_err(|_| {
+        format!("{key}: only RSA from 2048 bits, ECDSA P-256 or P-384, and Ed25519 can be used")
     })?;
     let certified = CertifiedKey::new(chain, key_of);
     certified.keys_match().map_err(|_| format!("{key} is not the key of {certificate}"))?;
@@ -206,7 +206,7 @@ fn client_verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("no PEM: {error}"))?;
+        let certificate = certificate.map_err(|_| "the PEM in it is broken".to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
