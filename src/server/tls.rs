@@ -10,7 +10,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use crate::config::files::Problem;
+use crate::config::files::{Line, Problem, Severity};
 use crate::config::tls::{Pair, Tls};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -45,7 +45,8 @@ pub struct Contexts {
     public: Arc<ServerConfig>,
     users: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    ends: Vec<(String, Option<Duration>)>,
+    /// Where each certificate was named, its path, its end.
+    ends: Vec<(Line, String, Option<Duration>)>,
 }
 
 impl Contexts {
@@ -56,17 +57,19 @@ impl Contexts {
         let before = problems.len();
         let provider = Arc::new(provider(&tls.suites));
         let mut ends = Vec::new();
-        let mut certified =
-            |pair: &Pair, problems: &mut Vec<Problem>| match certified_key(pair, &provider) {
-                Ok(key) => {
-                    ends.push((pair.certificate_path.clone(), end_of(&key)));
-                    Some(Arc::new(key))
-                }
-                Err(what) => {
-                    Problem::error(&pair.named, what).note(problems);
-                    None
-                }
-            };
+        let mut certified = |pair: &Pair, problems: &mut Vec<Problem>| match usable_key(
+            pair, &provider, problems,
+        ) {
+            Ok(key) => {
+                let path = pair.certificate_path.clone();
+                ends.push((pair.named.clone(), path, end_of(&key)));
+                Some(Arc::new(key))
+            }
+            Err(what) => {
+                Problem::error(&pair.named, what).note(problems);
+                None
+            }
+        };
         let default = certified(pair, problems);
         let mut named = HashMap::new();
         for (name, pair) in &tls.named {
@@ -87,28 +90,30 @@ impl Contexts {
                 return None;
             }
         };
-        if problems.len() > before {
+        let fresh = problems.get(before..).unwrap_or_default();
+        if fresh.iter().any(|problem| problem.severity == Severity::Error) {
             return None;
         }
         let contexts = Contexts { public, users, clients, ends };
-        for what in contexts.ending(now) {
-            Problem::warning(&pair.named, what).note(problems);
+        for problem in contexts.ending(now) {
+            problem.note(problems);
         }
         Some(contexts)
     }
 
-    /// Sentences about certificates that have ended, or will within 14 days.
-    pub fn ending(&self, now: Duration) -> Vec<String> {
-        let sentence = |(path, end): &(String, Option<Duration>)| {
+    /// Warnings of certificates that have ended, or will within 14 days.
+    pub fn ending(&self, now: Duration) -> Vec<Problem> {
+        let warning = |(named, path, end): &(Line, String, Option<Duration>)| {
             let end = (*end)?;
             if end <= now {
-                return Some(format!("{path}: the certificate has expired: renew it"));
+                let what = format!("{path}: the certificate has expired: renew it");
+                return Some(Problem::warning(named, what));
             }
             let days = (end - now).as_secs() / 86_400;
-            (end - now < WARN_AHEAD)
-                .then(|| format!("{path}: the certificate expires in {days} days: renew it"))
+            let what = format!("{path}: the certificate expires in {days} days: renew it");
+            (end - now < WARN_AHEAD).then(|| Problem::warning(named, what))
         };
-        self.ends.iter().filter_map(sentence).collect()
+        self.ends.iter().filter_map(warning).collect()
     }
 
     /// The server's end of a new connection; `users` says that it came to a listener for our own users.
@@ -128,6 +133,24 @@ fn provider(suites: &[&str]) -> CryptoProvider {
         });
     }
     provider
+}
+
+/// A pair, or the one before it where only a part of it could be read and that has changed: what else
+/// a reload brings must not wait for it.
+fn usable_key(
+    pair: &Pair,
+    provider: &CryptoProvider,
+    problems: &mut Vec<Problem>,
+) -> Result<CertifiedKey, String> {
+    match (certified_key(pair, provider), &pair.before) {
+        (Err(why), Some(before)) => {
+            let key = certified_key(before, provider)?;
+            let what = format!("{why}: the two as they were read before are used on");
+            Problem::warning(&pair.named, what).note(problems);
+            Ok(key)
+        }
+        (made, _) => made,
+    }
 }
 
 fn certified_key(pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, String> {

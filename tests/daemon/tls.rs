@@ -3,6 +3,7 @@
 mod clients;
 mod formats;
 mod keys;
+mod reload;
 
 use crate::daemon::house::House;
 use crate::dialogue::tls::config;

@@ -103,6 +103,13 @@ fn one_file_with_everything_serves() {
         house.set("plugins", &(tls.to_string() + &plugins));
         delivers(&house, what);
     }
+    // Whoever checks it stands anywhere.
+    for (place, config) in [("", "config"), ("config", "."), ("ssl", "../config")] {
+        let mut check = Command::new(BINARY);
+        check.args(["check-config", "--config", config]).current_dir(house.path(place));
+        let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+        assert!(said.contains(": 0 errors, 0 warnings"), "{config}: {said}");
+    }
     // Our own setting, without a key's.
     house.set("plugins", &plugins);
     house.set("tls_cert", "ssl/cert.pem");
