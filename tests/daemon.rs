@@ -27,3 +27,4 @@ mod proxy;
 mod reload;
 mod signals;
 mod spool;
+mod tls;

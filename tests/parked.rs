@@ -3,6 +3,8 @@
 //! Thousands of sessions may wait at once, so their size is a promise. An allocator that counts sees
 //! every octet that this thread holds, rounded as the C library rounds it; other tests run beside.
 
+mod tls;
+
 use mailreeve::config::files::Files;
 use mailreeve::config::{Config, Defaults};
 use mailreeve::dns::{self, Kind, Record, reverse_address};

@@ -285,14 +285,17 @@ impl Files {
         if path.is_empty() || path.contains('\0') {
             return Foreign::Missing;
         }
-        let beside = format!("{}/../{path}", self.folder);
-        let inside = format!("{}/{path}", self.folder);
-        let places: &[&str] = match (&self.source, path.starts_with('/')) {
-            (Source::Disk(_), false) => &[&beside, &inside],
-            _ => &[path],
+        let places = match (&self.source, path.starts_with('/')) {
+            // From the root, since a relative place would be looked for in each of the folders.
+            (Source::Disk(_), false) => {
+                let folder = std::path::absolute(&self.folder).unwrap_or_default();
+                let folder = folder.display();
+                vec![format!("{folder}/../{path}"), format!("{folder}/{path}")]
+            }
+            _ => vec![path.to_string()],
         };
         for place in places {
-            let Some(found) = self.source.locate(place, &self.stamps) else { continue };
+            let Some(found) = self.source.locate(&place, &self.stamps) else { continue };
             return match self.source.read(&found, CONFIG_FILE_MAX) {
                 Ok(octets) => Foreign::Octets(octets),
                 Err(why) => Foreign::Unreadable(why),

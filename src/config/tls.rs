@@ -38,6 +38,9 @@ pub struct Pair {
     pub key_path: String,
     /// PEM: the key. Overwritten when the last snapshot that holds it goes.
     pub key: Arc<Zeroizing<Vec<u8>>>,
+    /// The pair as it was last read whole, where a part of this one could not be read and is of then:
+    /// in its place where the two parts do not belong together.
+    pub before: Option<Arc<Pair>>,
 }
 
 impl fmt::Debug for Pair {
@@ -66,8 +69,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the settings. `earlier` is the snapshot before: a key that only root can read is taken
-    /// over from it where it has not changed since the daemon became another user.
+    /// Reads the settings. `earlier` is the snapshot before: what only root can read is taken over
+    /// from it, since the daemon has become another user meanwhile.
     pub fn load(files: &Files, earlier: Option<&Tls>, problems: &mut Vec<Problem>) -> Tls {
         let mut reader = Reader { files, earlier, problems };
         let default = reader.default_pair();
@@ -104,7 +107,7 @@ impl Reader<'_> {
                 // One file may hold both.
                 let key_path = key.map_or_else(|| certificate.text.clone(), |key| key.text);
                 let path = certificate.text.clone();
-                self.pair(&certificate, &path, &key_path, Severity::Error)
+                self.foreign_pair(&certificate, (&path, &key_path), Severity::Error)
             }
             (None, Some(key)) => {
                 Problem::error(&key, "there is a tls_key but no tls_cert").note(self.problems);
@@ -137,55 +140,77 @@ impl Reader<'_> {
             };
             Problem::warning(&line, what).note(self.problems);
         }
-        self.pair(&line, word(0), word(1), Severity::Warning)
+        self.foreign_pair(&line, (word(0), word(1)), Severity::Warning)
     }
 
-    fn pair(&mut self, named: &Line, path: &str, key: &str, fault: Severity) -> Option<Pair> {
-        let certificate_octets = self.read(named, path, fault)?;
-        let key_octets = self.read_key(named, key, fault)?;
-        Some(Pair {
+    /// A pair that is named from outside the config folder.
+    fn foreign_pair(
+        &mut self,
+        named: &Line,
+        (path, key_path): (&str, &str),
+        fault: Severity,
+    ) -> Option<Pair> {
+        let found = (self.files.foreign(path), self.files.foreign(key_path));
+        self.pair(named, (path, key_path), found, fault)
+    }
+
+    /// What was found becomes a pair. Root may have read at the start what the daemon cannot read any
+    /// more: then that is used on, and with it goes the whole pair as it was, for where only one half
+    /// is new.
+    fn pair(
+        &mut self,
+        named: &Line,
+        (path, key_path): (&str, &str),
+        (certificate, key): (Foreign, Foreign),
+        fault: Severity,
+    ) -> Option<Pair> {
+        let same = |pair: &&Pair| pair.certificate_path == path && pair.key_path == key_path;
+        let before = self.earlier.and_then(|tls| tls.pairs().find(same)).cloned();
+        let mut pair = Pair {
             named: named.clone(),
             certificate_path: path.to_string(),
-            certificate: certificate_octets.into(),
-            key_path: key.to_string(),
-            key: key_octets,
-        })
-    }
-
-    fn read(&mut self, named: &Line, path: &str, fault: Severity) -> Option<Vec<u8>> {
-        let what = match self.files.foreign(path) {
-            Foreign::Octets(octets) => return Some(octets),
-            Foreign::Missing => "there is no such file".to_string(),
-            Foreign::Unreadable(why) => why,
+            certificate: Arc::default(),
+            key_path: key_path.to_string(),
+            key: Arc::default(),
+            before: None,
         };
-        self.complain(named, path, &what, fault);
-        None
+        let mut kept = false;
+        match (self.fresh(named, path, certificate, fault, before.is_some())?, &before) {
+            (None, Some(before)) => (pair.certificate, kept) = (before.certificate.clone(), true),
+            (octets, _) => pair.certificate = octets.unwrap_or_default().into(),
+        }
+        match (self.fresh(named, key_path, key, fault, before.is_some())?, &before) {
+            (None, Some(before)) => (pair.key, kept) = (before.key.clone(), true),
+            (octets, _) => pair.key = Arc::new(Zeroizing::new(octets.unwrap_or_default())),
+        }
+        if kept {
+            pair.before = before.map(|it| it.before.clone().unwrap_or_else(|| Arc::new(it)));
+        }
+        Some(pair)
     }
 
-    fn read_key(
+    /// The octets of a file of a pair; `Some(None)` where those read before are used on, None where
+    /// there are none.
+    #[expect(clippy::option_option, reason = "none to be had, and none needed, are two answers")]
+    fn fresh(
         &mut self,
         named: &Line,
         path: &str,
+        found: Foreign,
         fault: Severity,
-    ) -> Option<Arc<Zeroizing<Vec<u8>>>> {
-        let what = match self.files.foreign(path) {
-            Foreign::Octets(octets) => return Some(Arc::new(Zeroizing::new(octets))),
-            Foreign::Missing => "there is no such file".to_string(),
-            Foreign::Unreadable(why) => {
-                let known = |pair: &&Pair| pair.key_path == path;
-                if let Some(pair) = self.earlier.and_then(|tls| tls.pairs().find(known)) {
-                    let what = format!("{path} {why}: the key read at the start is used on");
-                    Problem::warning(named, what).note(self.problems);
-                    return Some(Arc::clone(&pair.key));
-                }
-                why
-            }
+        is_known: bool,
+    ) -> Option<Option<Vec<u8>>> {
+        let (what, is_missing) = match found {
+            Foreign::Octets(octets) => return Some(Some(octets)),
+            Foreign::Missing => ("there is no such file".to_string(), true),
+            Foreign::Unreadable(why) => (why, false),
         };
-        self.complain(named, path, &what, fault);
-        None
-    }
-
-    fn complain(&mut self, named: &Line, path: &str, what: &str, fault: Severity) {
+        // A reload that is refused for a missing file keeps the pair too.
+        if is_known && !(is_missing && fault == Severity::Error) {
+            let what = format!("{path}: {what}: what was read of it before is used on");
+            Problem::warning(named, what).note(self.problems);
+            return Some(None);
+        }
         let what = format!(
             "{path}: {what}: STARTTLS cannot be offered; `mailreeve tls selfsigned` makes a first \
              certificate"
@@ -194,6 +219,7 @@ impl Reader<'_> {
             Severity::Error => Problem::error(named, what).note(self.problems),
             Severity::Warning => Problem::warning(named, what).note(self.problems),
         }
+        None
     }
 
     fn named_pairs(&mut self) -> Vec<(String, Pair)> {
@@ -204,32 +230,27 @@ impl Reader<'_> {
             let certificate = format!("tls_certs/{file}");
             let key = certificate.trim_end_matches("crt").to_string() + "key";
             let named = Line { text: name.clone(), file: certificate.as_str().into(), number: 0 };
-            let (Some(octets), Some(key_octets)) =
-                (self.files.bytes(&certificate, self.problems), self.read_named_key(&named, &key))
-            else {
+            if !self.files.exists(&key) {
+                let what = format!("there is no {key} beside it");
+                Problem::error(&named, what).note(self.problems);
                 continue;
-            };
-            pairs.push((
-                name,
-                Pair {
-                    named,
-                    certificate_path: certificate,
-                    certificate: octets.into(),
-                    key_path: key,
-                    key: key_octets,
-                },
-            ));
+            }
+            let found = (self.own(&certificate), self.own(&key));
+            if let Some(pair) = self.pair(&named, (&certificate, &key), found, Severity::Error) {
+                pairs.push((name, pair));
+            }
         }
         pairs
     }
 
-    fn read_named_key(&mut self, named: &Line, key: &str) -> Option<Arc<Zeroizing<Vec<u8>>>> {
-        if !self.files.exists(key) {
-            let what = format!("there is no {key} beside it");
-            Problem::error(named, what).note(self.problems);
-            return None;
+    /// A file of the config folder.
+    fn own(&self, name: &str) -> Foreign {
+        let mut problems = Vec::new();
+        match (self.files.bytes(name, &mut problems), problems.pop()) {
+            (Some(octets), _) => Foreign::Octets(octets),
+            (None, Some(problem)) => Foreign::Unreadable(problem.what),
+            (None, None) => Foreign::Missing,
         }
-        self.read_key(named, key, Severity::Error)
     }
 
     fn client_ca(&mut self) -> Option<(Line, Arc<[u8]>)> {
@@ -242,8 +263,14 @@ impl Reader<'_> {
                 None
             }
             Foreign::Unreadable(why) => {
-                Problem::error(&line, format!("{}: {why}", line.text)).note(self.problems);
-                None
+                let before = self.earlier.and_then(|tls| tls.client_ca.as_ref());
+                let Some((_, pem)) = before.filter(|(before, _)| before.text == line.text) else {
+                    Problem::error(&line, format!("{}: {why}", line.text)).note(self.problems);
+                    return None;
+                };
+                let what = format!("{}: {why}: what was read of it before is used on", line.text);
+                Problem::warning(&line, what).note(self.problems);
+                Some((line, Arc::clone(pem)))
             }
         }
     }
@@ -273,9 +300,13 @@ mod tests {
     use super::*;
 
     fn load(files: &[(&str, &str)]) -> (Tls, Vec<String>) {
+        load_after(None, files)
+    }
+
+    fn load_after(earlier: Option<&Tls>, files: &[(&str, &str)]) -> (Tls, Vec<String>) {
         let owned = files.iter().map(|(name, text)| (name.to_string(), text.to_string()));
         let mut problems = Vec::new();
-        let tls = Tls::load(&Files::in_memory(owned), None, &mut problems);
+        let tls = Tls::load(&Files::in_memory(owned), earlier, &mut problems);
         (tls, problems.iter().map(ToString::to_string).collect())
     }
 
@@ -332,6 +363,53 @@ mod tests {
             assert_eq!(problems.len(), 1, "{problems:?}");
             assert!(problems[0].starts_with(expected), "{problems:?}");
         }
+    }
+
+    /// In memory, what cannot be read is a folder.
+    #[test]
+    fn what_cannot_be_read_any_more_is_used_on() {
+        let settings = [("tls_cert", "/c"), ("tls_key", "/k"), ("tls_ca", "/a")];
+        let others = [("tls_certs/x.crt", "C"), ("tls_certs/x.key/folder", "")];
+        let start = [&settings[..], &[("/c", "C1"), ("/k", "K1"), ("/a", "A")]].concat();
+        let (start, problems) = load(&start);
+        assert!(problems.is_empty(), "{problems:?}");
+        let octets = |tls: &Tls| {
+            let pair = tls.default.clone().expect("a pair");
+            let before = pair.before.map(|it| (it.certificate.to_vec(), it.key.to_vec()));
+            (pair.certificate.to_vec(), pair.key.to_vec(), before)
+        };
+        let whole = |certificate: &[u8], key: &[u8]| (certificate.to_vec(), key.to_vec());
+        let key_locked =
+            [&settings[..], &[("/c", "C2"), ("/k/folder", ""), ("/a/folder", "")]].concat();
+        let (first, problems) = load_after(Some(&start), &key_locked);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        let what = "is a folder, not a file: what was read of it before is used on";
+        assert_eq!(problems[0], format!("tls_cert:1: warning: /k: {what}"));
+        assert_eq!(problems[1], format!("tls_ca:1: warning: /a: {what}"));
+        assert_eq!(octets(&first), (b"C2".into(), b"K1".into(), Some(whole(b"C1", b"K1"))));
+        // Once more, and then all can be read again.
+        let (second, _) = load_after(Some(&first), &key_locked);
+        assert_eq!(octets(&second).2, Some(whole(b"C1", b"K1")));
+        let all = [&settings[..], &[("/c", "C3"), ("/k", "K3"), ("/a", "A")]].concat();
+        let (third, problems) = load_after(Some(&second), &all);
+        assert_eq!(octets(&third), (b"C3".into(), b"K3".into(), None));
+        assert!(problems.is_empty(), "{problems:?}");
+        // At a start there is nothing to go on with.
+        for (files, told) in [
+            (&key_locked[..], "tls_cert:1: /k: is a folder, not a file: STARTTLS cannot"),
+            (&others, "tls_certs/x.crt: tls_certs/x.key: is a folder, not a file: STARTTLS cannot"),
+        ] {
+            let (_, problems) = load(files);
+            assert!(problems[0].starts_with(told), "{problems:?}");
+        }
+        // A missing file refuses a reload, which keeps everything; qpsmtpd's line goes on by itself.
+        let (_, problems) = load_after(Some(&start), &[("tls_cert", "/c"), ("tls_key", "/k")]);
+        assert!(problems[0].starts_with("tls_cert:1: /c: there is no such file: STARTTLS cannot"));
+        let line = [("plugins", "tls /c /k")];
+        let (start, _) = load(&[&line[..], &[("/c", "C1"), ("/k", "K1")]].concat());
+        let (next, problems) = load_after(Some(&start), &line);
+        assert_eq!(octets(&next), (b"C1".into(), b"K1".into(), Some(whole(b"C1", b"K1"))));
+        assert!(problems.iter().all(|problem| problem.contains(": warning: ")), "{problems:?}");
     }
 
     #[test]

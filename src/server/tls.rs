@@ -10,7 +10,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use crate::config::files::Problem;
+use crate::config::files::{Line, Problem, Severity};
 use crate::config::tls::{Pair, Tls};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -45,7 +45,8 @@ pub struct Contexts {
     public: Arc<ServerConfig>,
     users: Arc<ServerConfig>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    ends: Vec<(String, Option<Duration>)>,
+    /// Where each certificate was named, its path, its end.
+    ends: Vec<(Line, String, Option<Duration>)>,
 }
 
 impl Contexts {
@@ -56,17 +57,19 @@ impl Contexts {
         let before = problems.len();
         let provider = Arc::new(provider(&tls.suites));
         let mut ends = Vec::new();
-        let mut certified =
-            |pair: &Pair, problems: &mut Vec<Problem>| match certified_key(pair, &provider) {
-                Ok(key) => {
-                    ends.push((pair.certificate_path.clone(), end_of(&key)));
-                    Some(Arc::new(key))
-                }
-                Err(what) => {
-                    Problem::error(&pair.named, what).note(problems);
-                    None
-                }
-            };
+        let mut certified = |pair: &Pair, problems: &mut Vec<Problem>| match usable_key(
+            pair, &provider, problems,
+        ) {
+            Ok(key) => {
+                let path = pair.certificate_path.clone();
+                ends.push((pair.named.clone(), path, end_of(&key)));
+                Some(Arc::new(key))
+            }
+            Err(what) => {
+                Problem::error(&pair.named, what).note(problems);
+                None
+            }
+        };
         let default = certified(pair, problems);
         let mut named = HashMap::new();
         for (name, pair) in &tls.named {
@@ -87,28 +90,30 @@ impl Contexts {
                 return None;
             }
         };
-        if problems.len() > before {
+        let fresh = problems.get(before..).unwrap_or_default();
+        if fresh.iter().any(|problem| problem.severity == Severity::Error) {
             return None;
         }
         let contexts = Contexts { public, users, clients, ends };
-        for what in contexts.ending(now) {
-            Problem::warning(&pair.named, what).note(problems);
+        for problem in contexts.ending(now) {
+            problem.note(problems);
         }
         Some(contexts)
     }
 
-    /// Sentences about certificates that have ended, or will within 14 days.
-    pub fn ending(&self, now: Duration) -> Vec<String> {
-        let sentence = |(path, end): &(String, Option<Duration>)| {
+    /// Warnings of certificates that have ended, or will within 14 days.
+    pub fn ending(&self, now: Duration) -> Vec<Problem> {
+        let warning = |(named, path, end): &(Line, String, Option<Duration>)| {
             let end = (*end)?;
             if end <= now {
-                return Some(format!("{path}: the certificate has expired: renew it"));
+                let what = format!("{path}: the certificate has expired: renew it");
+                return Some(Problem::warning(named, what));
             }
             let days = (end - now).as_secs() / 86_400;
-            (end - now < WARN_AHEAD)
-                .then(|| format!("{path}: the certificate expires in {days} days: renew it"))
+            let what = format!("{path}: the certificate expires in {days} days: renew it");
+            (end - now < WARN_AHEAD).then(|| Problem::warning(named, what))
         };
-        self.ends.iter().filter_map(sentence).collect()
+        self.ends.iter().filter_map(warning).collect()
     }
 
     /// The server's end of a new connection; `users` says that it came to a listener for our own users.
@@ -130,18 +135,36 @@ fn provider(suites: &[&str]) -> CryptoProvider {
     provider
 }
 
+/// A pair, or the one before it where only a part of it could be read and that has changed: what else
+/// a reload brings must not wait for it.
+fn usable_key(
+    pair: &Pair,
+    provider: &CryptoProvider,
+    problems: &mut Vec<Problem>,
+) -> Result<CertifiedKey, String> {
+    match (certified_key(pair, provider), &pair.before) {
+        (Err(why), Some(before)) => {
+            let key = certified_key(before, provider)?;
+            let what = format!("{why}: the two as they were read before are used on");
+            Problem::warning(&pair.named, what).note(problems);
+            Ok(key)
+        }
+        (made, _) => made,
+    }
+}
+
 fn certified_key(pair: &Pair, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
     let (certificate, key) = (&pair.certificate_path, &pair.key_path);
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pair.certificate).collect();
-    let chain = chain.map_err(|error| format!("{certificate}: no PEM: {error}"))?;
+    let chain = chain.map_err(|_| format!("{certificate}: the PEM in it is broken"))?;
     if chain.is_empty() {
         return Err(format!("{certificate}: there is no certificate in it (PEM)"));
     }
     let private = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| {
         format!("{key}: there is no key in it (PEM: PKCS#8, PKCS#1 or SEC1, not encrypted)")
     })?;
-    let key_of = provider.key_provider.load_private_key(private).map_err(|error| {
-        format!("{key}: {error} (RSA from 2048 bits, ECDSA P-256 or P-384, Ed25519 are understood)")
+    let key_of = provider.key_provider.load_private_key(private).map_err(|_| {
+        format!("{key}: only RSA from 2048 bits, ECDSA P-256 or P-384, and Ed25519 can be used")
     })?;
     let certified = CertifiedKey::new(chain, key_of);
     certified.keys_match().map_err(|_| format!("{key} is not the key of {certificate}"))?;
@@ -206,7 +229,7 @@ fn client_verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("no PEM: {error}"))?;
+        let certificate = certificate.map_err(|_| "the PEM in it is broken".to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))

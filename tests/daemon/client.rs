@@ -2,12 +2,16 @@
 
 use crate::daemon::system::PATIENCE;
 use nix::sys::socket::{setsockopt, sockopt};
-use std::io::{ErrorKind, Read, Write};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 
 /// A connection to a daemon.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<Box<ClientConnection>>,
     input: Vec<u8>,
 }
 
@@ -21,7 +25,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, input: Vec::new() }
+        Client { stream, tls: None, input: Vec::new() }
     }
 
     /// Reads the greeting and says EHLO.
@@ -31,13 +35,49 @@ impl Client {
         self.expect("EHLO client.example", "250");
     }
 
+    /// The handshake, with the name of the tests' daemon. Gives why there is no TLS.
+    pub(crate) fn try_tls(&mut self, config: &Arc<ClientConfig>) -> io::Result<()> {
+        let name = ServerName::try_from("mx.example.net").unwrap();
+        let mut tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(())
+    }
+
+    /// STARTTLS, the handshake, and EHLO again.
+    pub(crate) fn starttls(&mut self, config: &Arc<ClientConfig>) {
+        self.expect("STARTTLS", "220");
+        self.try_tls(config).unwrap();
+        self.expect("EHLO client.example", "250");
+    }
+
+    /// The certificate that the server has shown.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        self.tls.as_ref().unwrap().peer_certificates().unwrap()[0].to_vec()
+    }
+
     pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
-        self.stream.write_all(octets.as_ref()).unwrap();
+        assert!(self.try_send(octets), "the server is gone");
     }
 
     /// Sends where the server may be gone already.
     pub(crate) fn try_send(&mut self, octets: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(octets.as_ref()).is_ok()
+        match &mut self.tls {
+            Some(tls) => {
+                rustls::Stream::new(tls.as_mut(), &mut self.stream).write_all(octets.as_ref())
+            }
+            None => self.stream.write_all(octets.as_ref()),
+        }
+        .is_ok()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).read(buffer),
+            None => self.stream.read(buffer),
+        }
     }
 
     /// The next line without its CR LF; none where the connection has ended.
@@ -48,7 +88,7 @@ impl Client {
                 return Some(String::from_utf8(line).unwrap());
             }
             let mut buffer = [0; 16 * 1_024];
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(count) => self.input.extend(&buffer[..count]),
                 Err(error) => {
@@ -101,8 +141,12 @@ impl Client {
         self.reply()
     }
 
-    /// Nothing more is said, and the connection is closed by the server.
+    /// Nothing more is said, and the connection is closed by the server; under TLS with a word of TLS,
+    /// so that nobody on the way can have done it.
     pub(crate) fn ended(&mut self) {
+        if self.tls.is_some() {
+            assert_eq!(self.read(&mut [0; 512]).unwrap(), 0, "more was said");
+        }
         assert_eq!(self.line(), None);
     }
 

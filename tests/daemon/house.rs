@@ -70,7 +70,10 @@ impl House {
 
     /// Starts the daemon and waits until it listens.
     pub(crate) fn start(&self) -> Daemon {
-        Daemon::start(&mut self.serve())
+        let listeners = fs::read_to_string(self.path("config/listen")).unwrap();
+        let mut daemon = Daemon::start_unread(&mut self.serve(), listeners.lines().count());
+        daemon.read_log();
+        daemon
     }
 
     /// The files in the Maildir's `new`, in no order.
@@ -79,6 +82,15 @@ impl House {
         fs::read_dir(self.path("Maildir/new"))
             .map(|entries| entries.map(files).collect())
             .unwrap_or_default()
+    }
+
+    /// The same, and removes them.
+    pub(crate) fn take_mails(&self) -> Vec<Vec<u8>> {
+        let mails = self.mails();
+        for name in self.names("Maildir/new") {
+            fs::remove_file(self.path("Maildir/new").join(name)).unwrap();
+        }
+        mails
     }
 
     /// Names in one of the folders.
@@ -186,19 +198,20 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the command, which is or becomes a daemon, and waits until it listens.
     pub(crate) fn start(command: &mut Command) -> Daemon {
-        let mut daemon = Daemon::start_unread(command);
+        let mut daemon = Daemon::start_unread(command, 1);
         daemon.read_log();
         daemon
     }
 
-    /// The same, but once it listens nobody reads its log until [`Daemon::read_log`].
-    pub(crate) fn start_unread(command: &mut Command) -> Daemon {
+    /// The same, but once it listens at so many addresses nobody reads its log until
+    /// [`Daemon::read_log`].
+    pub(crate) fn start_unread(command: &mut Command, listeners: usize) -> Daemon {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A small buffer: what is read here is off the pipe.
         let mut stderr = BufReader::with_capacity(256, child.stderr.take().unwrap());
         let (mut lines, mut addresses) = (Vec::new(), Vec::new());
-        loop {
+        while addresses.len() < listeners {
             let mut line = String::new();
             if stderr.read_line(&mut line).unwrap() == 0 {
                 let status = child.wait();

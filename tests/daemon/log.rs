@@ -12,7 +12,7 @@ fn a_log_that_nobody_reads_costs_lines_and_no_mail() {
     let house = House::new();
     house.discard();
     house.set("loglevel", "7");
-    let mut daemon = Daemon::start_unread(&mut house.serve());
+    let mut daemon = Daemon::start_unread(&mut house.serve(), 1);
     let address = daemon.address();
     std::thread::scope(|scope| {
         for _ in 0..SENDERS {

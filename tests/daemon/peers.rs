@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 /// Dots at the start of lines, a long line, octets above 127: UTF-8 and not.
-fn message() -> Vec<u8> {
+pub(crate) fn message() -> Vec<u8> {
     let mut text = b"From: a@example.org\nTo: b@example.com\nSubject: real clients\n".to_vec();
     text.extend(b"Date: Mon, 23 Nov 2026 18:29:19 +0000\nMessage-ID: <1@example.org>\n");
     text.extend(b"MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n");
@@ -18,25 +18,31 @@ fn message() -> Vec<u8> {
     text
 }
 
-/// Has a program send the message and looks whether that is what came, with what the program itself
-/// puts at the end.
+/// Has a program send the message in clear.
 fn sends(test: &str, program: &str, end: &str, arguments: impl Fn(&Daemon) -> Vec<String>) {
     if !succeeds(program, &["--version"]) {
         return skip(test, &format!("{program} not installed"));
     }
     let house = House::new();
     let daemon = house.start();
+    delivers(&house, program, end, &arguments(&daemon));
+    daemon.stop();
+}
+
+/// Has a program send the message and looks whether that is what came, with what the program itself
+/// puts at the end. Gives what stands above it.
+pub(crate) fn delivers(house: &House, program: &str, end: &str, arguments: &[String]) -> String {
     let file = house.path("message");
     fs::write(&file, message()).unwrap();
     let output = Command::new(program)
-        .args(arguments(&daemon))
+        .args(arguments)
         .stdin(Stdio::from(fs::File::open(&file).unwrap()))
         .env("HOME", house.path(""))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program}: {}\n{said}", output.status);
-    let mails = house.mails();
+    let mails = house.take_mails();
     assert_eq!(mails.len(), 1, "{said}");
     let mail = &mails[0];
     let at = mail.windows(7).position(|it| it == b"\nFrom: ").unwrap() + 1;
@@ -51,10 +57,10 @@ fn sends(test: &str, program: &str, end: &str, arguments: impl Fn(&Daemon) -> Ve
         let is_ours = line.starts_with([' ', '\t']) || known.iter().any(|it| line.starts_with(it));
         assert!(is_ours, "{line}");
     }
-    daemon.stop();
+    ours
 }
 
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_string).collect()
 }
 

@@ -226,7 +226,8 @@ impl Wire for Client {
 
     fn tls(&mut self, _certificate: Option<&str>) -> Result<(), String> {
         let stream = self.stream.take().ok_or("the client has closed")?;
-        let stream = config().and_then(|config| stream.into_tls(config));
+        let stream =
+            config(rustls::ALL_VERSIONS).and_then(|config| stream.into_tls(Arc::new(config)));
         let stream = stream.map_err(|error| error.to_string())?;
         self.stream = Some(stream);
         Ok(())

@@ -6,6 +6,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+    SupportedProtocolVersion,
 };
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -66,15 +67,15 @@ impl Write for Stream {
 }
 
 /// What a client is made of that believes anybody.
-pub(crate) fn config() -> io::Result<Arc<ClientConfig>> {
+pub(crate) fn config(versions: &[&'static SupportedProtocolVersion]) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// Believes any certificate.

@@ -182,8 +182,8 @@ impl EventLoop {
         // What there is to say at the start and on a reload is said by who loads the configuration.
         let first = self.handshakes.looked.replace(now).is_none();
         let Some(contexts) = self.tls.as_ref().filter(|_| !first) else { return };
-        for text in contexts.ending(self.now.unix) {
-            self.say(Level::Warning, text);
+        for problem in contexts.ending(self.now.unix) {
+            self.say(Level::Warning, problem.to_string());
         }
     }
 

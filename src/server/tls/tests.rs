@@ -310,9 +310,11 @@ fn an_end_that_is_near_is_told() {
     let day = Duration::from_secs(86_400);
     // Ten years from the first of the year.
     let end = day * 24_106;
-    assert_eq!(server.ending(end - day * 3), ["c: the certificate expires in 3 days: renew it"]);
-    assert_eq!(server.ending(end - day * 14), Vec::<String>::new());
-    assert_eq!(server.ending(end), ["c: the certificate has expired: renew it"]);
+    let told = |at| server.ending(at).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let soon = "tls_cert:1: warning: c: the certificate expires in 3 days: renew it";
+    assert_eq!(told(end - day * 3), [soon]);
+    assert_eq!(told(end - day * 14), Vec::<String>::new());
+    assert_eq!(told(end), ["tls_cert:1: warning: c: the certificate has expired: renew it"]);
 }
 
 #[test]
