@@ -97,6 +97,18 @@ pub const HEADER_FIELDS_MAX: usize = 1_000;
 /// dialogue: limits/received
 pub const RECEIVED_MAX: usize = 100;
 
+/// Parts of one message, nested messages' parts included; what lies behind them is not taken apart.
+pub const MIME_PARTS_MAX: usize = 1_000;
+
+/// How deep parts may lie in one another; deeper ones are not taken apart.
+pub const MIME_DEPTH_MAX: usize = 100;
+
+/// Octets of an encoded container (a message in base64) that are decoded to be taken apart.
+pub const MIME_UNPACKED_MAX: usize = 4 * 1_024 * 1_024;
+
+/// Encoded containers within one another that are taken apart.
+pub const MIME_UNPACKED_DEPTH_MAX: usize = 4;
+
 /// Foreign text in one log line, octets; the rest is cut with a mark.
 pub const LOG_TEXT_MAX: usize = 1_000;
 

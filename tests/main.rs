@@ -10,6 +10,8 @@ mod daemon;
 mod dialogue;
 mod json;
 #[cfg(test)]
+mod mime;
+#[cfg(test)]
 mod parked;
 mod sample;
 #[cfg(test)]

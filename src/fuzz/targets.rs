@@ -249,3 +249,22 @@ fn from_field() {
     ];
     drive("from_field", seeds, crate::authn::dmarc::author::fuzz);
 }
+
+#[test]
+fn mime() {
+    let seeds: &[&[u8]] = &[
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\npre\r\n--b\r\nContent-Type: message/rfc822\r\n\
+          \r\nContent-Type: multipart/alternative; boundary=\"c\"\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n\
+          --b\r\nContent-Type: text/html; charset=utf-7\r\nContent-Transfer-Encoding: quoted-printable\
+          \r\n\r\n+AOk-=3D=\r\n--b\r\nContent-Disposition: attachment; filename*0*=utf-8''x%2E;\r\n \
+          filename*1=exe\r\nContent-Transfer-Encoding: base64\r\n\r\nTVqQAAM=\r\n--b--\r\nepi\r\n",
+        b"Content-Type: multipart/mixed; boundary=\"b\"\n\n--bc\ngarbage\nContent-Type: text/plain\n\n\
+          begin 644 x\n#0V%T\n`\nend\n--bc--",
+        b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+          Q29udGVudC1UeXBlOiBtZXNzYWdlL3JmYzgyMgoKU3ViamVjdDogaW5uZXIKCmJvZHkK\r\n",
+        b"Content-Type: text/plain\r\nContent-Type: multipart/digest\r\nContent-Transfer-Encoding: \
+          x-uuencode\r\n\r\n--x\r\n\r\nA: b\r\n\r\nbegin 644 x\r\n#0V%T\r\nend\r\n",
+        b"=?utf-8?q?x?= =?iso-2022-jp?b?GyRCRnxLXBsoQg==?=",
+    ];
+    drive("mime", seeds, crate::mail::mime::fuzz);
+}

@@ -13,7 +13,10 @@
 //! The index costs 12 octets a field and copies nothing. Building it is linear: each octet of
 //! the block is looked at once for its line end and once more if it belongs to a name.
 
+mod part;
+
 use crate::limits::{HEADER_BLOCK_MAX, HEADER_FIELDS_MAX};
+pub(super) use part::{Garbage, PartHeader};
 
 /// The name under which an mbox `From ` line at the top of a message is a field.
 const MBOX_NAME: &[u8] = b"Mail-From";
@@ -51,7 +54,7 @@ struct Entry {
     start: u32,
     /// Where the name ends; equal to `start` for the mbox line, which no real field can have.
     name_end: u32,
-    /// Where the value starts.
+    /// Where the value starts; equal to `start` for lines that are no field (see `part`).
     value: u32,
 }
 
@@ -60,7 +63,8 @@ struct Entry {
 pub struct Headers {
     entries: Vec<Entry>,
     end: u32,
-    separator: bool,
+    /// Length of the empty line behind the block; 0 where there is none.
+    separator: u8,
 }
 
 /// How much an index may hold.
@@ -87,7 +91,7 @@ impl Headers {
         while let Some(rest) = message.get(pos..).filter(|rest| !rest.is_empty()) {
             match line_kind(rest, pos == 0) {
                 Line::Empty => {
-                    headers.separator = true;
+                    headers.separator = 2;
                     break;
                 }
                 Line::Continuation if !headers.entries.is_empty() => {}
@@ -111,12 +115,12 @@ impl Headers {
 
     /// The same fields, as an index of the block alone: without separator and body.
     pub(super) fn block_only(self) -> Headers {
-        Headers { separator: false, ..self }
+        Headers { separator: 0, ..self }
     }
 
     /// The offset of the first octet of the body.
     pub fn body(&self) -> usize {
-        self.end() + if self.separator { 2 } else { 0 }
+        self.end() + usize::from(self.separator)
     }
 
     /// The offset where the last field ends; 0 when there is no field.
@@ -126,7 +130,7 @@ impl Headers {
 
     /// Whether an empty line stands between header and body.
     pub fn has_separator(&self) -> bool {
-        self.separator
+        self.separator > 0
     }
 
     /// The number of fields.
@@ -139,13 +143,15 @@ impl Headers {
         self.entries.is_empty()
     }
 
-    /// Field number `index`, from the top and from 0. `message` is what was indexed.
+    /// Field number `index`, from the top and from 0. `message` is what was indexed. None also for
+    /// lines of a part that are no field.
     pub fn field<'m>(&self, message: &'m [u8], index: usize) -> Option<Field<'m>> {
-        let entry = self.entries.get(index)?;
+        let entry = self.entries.get(index).filter(|entry| entry.value > entry.start)?;
         let end = self.entries.get(index + 1).map_or(self.end, |next| next.start);
         let raw = message.get(entry.start as usize..end as usize)?;
         let value = message.get(entry.value as usize..end as usize)?;
-        let value = value.strip_suffix(b"\r\n").unwrap_or(value);
+        let end = value.strip_suffix(b"\r\n").or_else(|| value.strip_suffix(b"\n"));
+        let value = end.unwrap_or(value);
         let name = if entry.name_end == entry.start {
             MBOX_NAME
         } else {
