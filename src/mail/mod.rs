@@ -10,3 +10,4 @@ pub mod edit;
 pub mod fold;
 pub mod headers;
 pub mod received;
+pub mod stored;
