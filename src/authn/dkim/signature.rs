@@ -6,7 +6,7 @@
 use super::Reason;
 use super::canon::Canon;
 use super::tags::{Tags, colon_list};
-use super::text::{base64, domain, is_below, number, unquote};
+use super::text::{base64, domain, is_below, number, selector_name, unquote};
 use crate::authn::crypto::{KeyKind, RSA_BITS, Sha256Hash};
 use crate::limits::HEADER_FIELDS_MAX;
 use std::ops::Range;
@@ -123,7 +123,8 @@ impl<'a> Signature<'a> {
 
 fn show(tags: &Tags<'_>) -> Shown {
     let domain = tags.get("d").and_then(|text| domain(text, 2)).unwrap_or_default();
-    let selector = tags.get("s").and_then(selector).unwrap_or_default();
+    let selector = tags.get("s").and_then(|text| std::str::from_utf8(text).ok());
+    let selector = selector.and_then(selector_name).unwrap_or_default();
     let identity = match tags.get("i") {
         Some(text) => {
             identity(text).map_or_else(String::new, |(local, of)| format!("{local}@{of}"))
@@ -136,13 +137,6 @@ fn show(tags: &Tags<'_>) -> Shown {
     let start_of_b = letters.take(8).map(|octet| char::from(*octet)).collect();
     let algorithm = tags.get("a").and_then(Algorithm::of_name);
     Shown { domain, selector, identity, algorithm, start_of_b }
-}
-
-/// As it is written, unless that has U-labels.
-fn selector(text: &[u8]) -> Option<String> {
-    let name = domain(text, 1)?;
-    let written = std::str::from_utf8(text).ok()?;
-    Some(if text.is_ascii() { written.to_string() } else { name })
 }
 
 /// Local part, made fit to be shown, and domain of `i=`.

@@ -67,6 +67,17 @@ pub(super) fn domain(text: &[u8], labels: usize) -> Option<String> {
     (good && name.len() <= NAME_MAX).then(|| name.to_string())
 }
 
+/// A domain as somebody has written it, of one label or more, in its one form.
+pub fn domain_name(text: &str) -> Option<String> {
+    domain(text.as_bytes(), 1)
+}
+
+/// A selector as somebody has written it, if it can be one (RFC 6376 section 3.1).
+pub fn selector_name(text: &str) -> Option<String> {
+    let name = domain(text.as_bytes(), 1)?;
+    Some(if text.is_ascii() { text.to_string() } else { name })
+}
+
 /// `name` is `domain`, or lies below it.
 pub fn is_below(name: &str, domain: &str) -> bool {
     name.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'))

@@ -84,7 +84,11 @@ impl Verification {
     pub fn best(&self, author: Option<&str>) -> Option<&Verified> {
         let passing = || self.signatures.iter().filter(|it| it.outcome == Outcome::Pass);
         let of_author = |it: &&Verified| author.is_some_and(|author| is_below(author, &it.domain));
-        passing().find(of_author).or_else(|| passing().next()).or_else(|| self.signatures.first())
+        passing()
+            .find(|it| of_author(it) && it.passes_for_all())
+            .or_else(|| passing().find(of_author))
+            .or_else(|| passing().next())
+            .or_else(|| self.signatures.first())
     }
 }
 
