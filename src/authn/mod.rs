@@ -9,6 +9,7 @@ pub mod crypto;
 pub mod der;
 pub mod dkim;
 pub mod dmarc;
+pub mod keygen;
 pub mod password;
 pub mod scram;
 pub mod spf;
