@@ -4,6 +4,7 @@
 //! project's own machines (`CI=true`). Each case agrees with its author's expectation, or stands in a
 //! table here with the text of an RFC, or the policy, that explains why not.
 
+mod hostile;
 mod suites;
 
 use mailreeve::authn::Lookup;

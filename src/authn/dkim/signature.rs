@@ -155,6 +155,10 @@ fn read<'a>(tags: &Tags<'a>, shown: &Shown) -> Result<Signature<'a>, Reason> {
     }
     needed("a")?;
     let algorithm = shown.algorithm.ok_or(Reason::Algorithm)?;
+    // Whatever else it says.
+    if algorithm == Algorithm::RsaSha1 {
+        return Err(Reason::Sha1);
+    }
     let (header_canon, body_canon) = canons(tags.get("c"))?;
     if tags.get("q").is_some_and(|methods| !colon_list(methods).any(is_dns)) {
         return Err(Reason::Query);
@@ -182,17 +186,12 @@ fn read<'a>(tags: &Tags<'a>, shown: &Shown) -> Result<Signature<'a>, Reason> {
     {
         return Err(Reason::Bad("x"));
     }
-    let bh = base64(needed("bh")?, 32).and_then(|hash| hash.try_into().ok());
+    let body_hash = base64(needed("bh")?, 32).and_then(|hash| hash.try_into().ok());
     let signature = base64(needed("b")?, SIGNATURE_MAX);
     Ok(Signature {
         algorithm,
         signature: signature.ok_or(Reason::Bad("b"))?,
-        // SHA-1 has other lengths, and such a signature is refused whatever it holds.
-        body_hash: match (bh, algorithm) {
-            (Some(hash), _) => hash,
-            (None, Algorithm::RsaSha1) => return Err(Reason::Sha1),
-            (None, _) => return Err(Reason::Bad("bh")),
-        },
+        body_hash: body_hash.ok_or(Reason::Bad("bh"))?,
         header_canon,
         body_canon,
         names,
@@ -287,6 +286,7 @@ mod tests {
             ("v=1;", "", Err(Reason::Missing("v"))),
             ("a=ed25519-sha256", "a=rsa-sha512", Err(Reason::Algorithm)),
             ("a=ed25519-sha256;", "", Err(Reason::Missing("a"))),
+            ("a=ed25519-sha256; c=relaxed/simple", "a=rsa-sha1; c=x", Err(Reason::Sha1)),
             ("a=ed25519-sha256", "a=RSA-SHA256", Ok(())),
             ("c=relaxed/simple;", "", Ok(())),
             ("c=relaxed/simple", "c=relaxed", Ok(())),

@@ -218,9 +218,7 @@ impl<'m> Check<'m> {
     /// What can be said without a key.
     fn refuse_by_itself(&mut self, now: u64) {
         let Ok(signature) = &self.state else { return };
-        let refused = if signature.algorithm == Algorithm::RsaSha1 {
-            Some(Reason::Sha1)
-        } else if signature.expires.is_some_and(|expires| expires < now) {
+        let refused = if signature.expires.is_some_and(|expires| expires < now) {
             Some(Reason::Expired)
         } else if signature.time.is_some_and(|time| time > now.saturating_add(CLOCK_SLACK)) {
             Some(Reason::Future)
