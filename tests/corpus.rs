@@ -3,10 +3,14 @@
 use crate::daemon::system::skip;
 use std::path::{Path, PathBuf};
 
-/// A file of the corpus. Without the corpus the test is skipped, and says so; in CI that is a failure.
+/// A text of the corpus. Without the corpus the test is skipped, and says so; in CI that is a failure.
 pub(crate) fn read(name: &str) -> Option<String> {
-    let file = place(name)?;
-    Some(std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file:?}: {e}")))
+    Some(String::from_utf8(octets(name)?).unwrap_or_else(|e| panic!("{name}: {e}")))
+}
+
+/// The same for a file that need not be text.
+pub(crate) fn octets(name: &str) -> Option<Vec<u8>> {
+    Some(content(&place(name)?))
 }
 
 /// Every file below a folder of the corpus, in the order of their paths: path below it, octets.
@@ -20,7 +24,7 @@ pub(crate) fn files(folder: &str) -> Option<Vec<(String, Vec<u8>)>> {
                 folders.push(path);
             } else {
                 let name = path.strip_prefix(&top).unwrap_or(&path).to_string_lossy().into_owned();
-                found.push((name, octets(&path)));
+                found.push((name, content(&path)));
             }
         }
     }
@@ -29,7 +33,7 @@ pub(crate) fn files(folder: &str) -> Option<Vec<(String, Vec<u8>)>> {
     Some(found)
 }
 
-fn octets(file: &Path) -> Vec<u8> {
+fn content(file: &Path) -> Vec<u8> {
     std::fs::read(file).unwrap_or_else(|e| panic!("{file:?}: {e}"))
 }
 

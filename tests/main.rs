@@ -8,6 +8,8 @@ mod corpus;
 #[cfg(test)]
 mod daemon;
 mod dialogue;
+#[cfg(test)]
+mod dkim;
 mod json;
 #[cfg(test)]
 mod mime;

@@ -39,6 +39,9 @@ static ALLOCATOR: Counting = Counting;
 thread_local! {
     /// Octets that this thread has taken and not given back.
     static LIVE: Cell<isize> = const { Cell::new(0) };
+
+    /// The most it has held since somebody set this back.
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 /// What the allocator of the C library sets aside for a request: a header word, steps of 16.
@@ -48,7 +51,11 @@ fn rounded(size: usize) -> isize {
 
 fn count(by: isize) {
     // While a thread ends there is nothing to count with any more.
-    let _ = LIVE.try_with(|live| live.set(live.get() + by));
+    let _ = LIVE.try_with(|live| {
+        let now = live.get() + by;
+        live.set(now);
+        PEAK.try_with(|peak| peak.set(peak.get().max(now)))
+    });
 }
 
 #[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one adds a count")]
@@ -77,6 +84,14 @@ fn cost<T>(make: impl FnOnce() -> T) -> (usize, T) {
     let made = make();
     let taken = LIVE.get() - before;
     (usize::try_from(taken).expect("making something does not free more than it takes"), made)
+}
+
+/// Octets that `work` holds at its height, above what was held before.
+pub(crate) fn height<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let before = LIVE.get();
+    PEAK.set(before);
+    let done = work();
+    (usize::try_from(PEAK.get() - before).expect("a height is not below its ground"), done)
 }
 
 /// Block lists and a reverse name, as one plugin at one hook.

@@ -5,7 +5,11 @@
 //! in the daemon, where thousands of sessions wait without a thread, and in a test with a zone in a
 //! table.
 
+pub mod crypto;
+pub mod der;
+pub mod dkim;
 pub mod dmarc;
+pub mod keygen;
 pub mod password;
 pub mod scram;
 pub mod spf;

@@ -1,8 +1,9 @@
-//! `mailreeve check`: what the daemon would say of a name, an address or a sender, asked from the shell.
+//! `mailreeve check`: what the daemon would say of a name, an address, a sender or a message, asked from the shell.
 
 mod spf;
 
-use crate::commands::{DONE, Fault, NO, folder, print, wants_help};
+use crate::commands::{DONE, Fault, NO, dkim, folder, print, wants_help};
+use crate::config::Config;
 use crate::config::files::Files;
 use crate::config::nets::canonical;
 use crate::dns::lists::{Listing, cause, classify};
@@ -16,7 +17,7 @@ use crate::server::live::Live;
 use crate::smtp::command;
 use lexopt::{Arg, ValueExt};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ Usage: mailreeve check helo NAME --ip IP [--config DIR] [--resolver IP:PORT]
        mailreeve check dns-lists IP      [--config DIR] [--resolver IP:PORT]
        mailreeve check spf --ip IP --helo NAME --mail-from ADDR
                                          [--config DIR] [--resolver IP:PORT]
+       mailreeve check dkim FILE         [--config DIR] [--resolver IP:PORT]
 
 helo       says what the plugin `helo`, as the configuration has it, thinks of a
            client at IP that introduces itself as NAME. Exit code 0: nothing
@@ -37,6 +39,8 @@ spf        says whether a client at IP may send for ADDR, or for NAME where ADDR
            domain's explanation, why, and each mechanism on the way. Needs no
            config folder. Exit code 0: pass, neutral or none; 1: fail, softfail
            or permerror; 75: temperror.
+dkim       checks the DKIM signatures of the message in FILE; the same as
+           `mailreeve dkim verify`, whose help tells more.
 
   --config DIR         the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                        /etc/mailreeve, /var/service/qpsmtpd/config
@@ -85,8 +89,11 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
             let what = "check spf needs --ip IP, --helo NAME and --mail-from ADDR";
             Err(Fault::Usage(what.to_string()))
         }
+        (["dkim", file], None, (None, None)) => {
+            dkim::verify(file, words.config.clone(), words.resolver.as_deref())
+        }
         _ => {
-            let what = "say what: helo NAME --ip IP, dns-lists IP, or \
+            let what = "say what: helo NAME --ip IP, dns-lists IP, dkim FILE, or \
                 spf --ip IP --helo NAME --mail-from ADDR";
             Err(Fault::Usage(what.to_string()))
         }
@@ -185,19 +192,21 @@ fn by_default(files: &Files, plugin: &'static str) -> Result<Loaded, Fault> {
 }
 
 fn live(site: &Site, words: &Words) -> Result<Live, Fault> {
-    Live::new(&site.config, resolver(words)?).map_err(fault)
+    resolver(&site.config, words.resolver.as_deref())
 }
 
-/// The name server of `--resolver`.
-fn resolver(words: &Words) -> Result<Option<SocketAddr>, Fault> {
-    let Some(text) = &words.resolver else { return Ok(None) };
-    let server = text.parse().map_err(|_| {
-        Fault::Usage(format!("--resolver {text}: write IP:PORT, an IPv6 address in brackets"))
-    })?;
-    Ok(Some(server))
+/// The daemon's resolver, with the configured servers or the one that was named.
+pub(super) fn resolver(config: &Config, named: Option<&str>) -> Result<Live, Fault> {
+    let server = match named {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| {
+            Fault::Usage(format!("--resolver {text}: write IP:PORT, an IPv6 address in brackets"))
+        })?),
+    };
+    Live::new(config, server).map_err(fault)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn fault(error: io::Error) -> Fault {
+pub(super) fn fault(error: io::Error) -> Fault {
     Fault::No(format!("asking: {error}"))
 }

@@ -33,11 +33,6 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<PathBuf, Fault> {
     })
 }
 
-/// The environment names a folder.
-pub(super) fn is_named() -> bool {
-    VARIABLES.iter().any(|name| env::var_os(name).is_some())
-}
-
 /// Opens a folder. A setting that it does not have is looked for in qmail's control folder, as
 /// qpsmtpd does.
 pub(super) fn open(folder: PathBuf) -> Files {
@@ -46,6 +41,18 @@ pub(super) fn open(folder: PathBuf) -> Files {
         None => PathBuf::from("/var/qmail/control"),
     };
     Files::on_disk(vec![folder, control])
+}
+
+/// The folder that was named, or a usual one, and where there is none an empty one: for commands that
+/// a configuration only helps.
+pub(super) fn open_if_any(named: Option<PathBuf>) -> Result<Files, Fault> {
+    let is_named = named.is_some() || VARIABLES.iter().any(|name| env::var_os(name).is_some());
+    match find(named) {
+        Ok(folder) => Ok(open(folder)),
+        Err(fault) if is_named => Err(fault),
+        // One folder at least, or the system's files would not be looked for either.
+        Err(_) => Ok(Files::on_disk(vec![PathBuf::from("/nonexistent")])),
+    }
 }
 
 /// What the system has to be asked for.

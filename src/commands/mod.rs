@@ -7,9 +7,11 @@ mod auth;
 mod check;
 mod check_config;
 mod demo;
+mod dkim;
 mod folder;
 mod karma;
 mod plugins;
+mod print_dns;
 mod serve;
 mod tls;
 
@@ -61,7 +63,7 @@ static COMMANDS: &[Command] = &[
     },
     Command {
         name: "check",
-        summary: "what would be said of a name, an address, a sender: helo, dns-lists, spf",
+        summary: "what would be said of a name, an address, a sender, a message",
         help: check::HELP,
         run: check::run,
     },
@@ -78,12 +80,27 @@ static COMMANDS: &[Command] = &[
         run: tls::run,
     },
     Command {
+        name: "dkim",
+        summary: "keys and signatures: dkim keygen, sign, verify, status",
+        help: dkim::HELP,
+        run: dkim::run,
+    },
+    Command {
+        name: "print-dns",
+        summary: "the DNS records to publish for a domain's mail",
+        help: print_dns::HELP,
+        run: print_dns::run,
+    },
+    Command {
         name: "plugins",
         summary: "the table of plugins, or one plugin's manual",
         help: PLUGINS_HELP,
         run: run_plugins,
     },
 ];
+
+/// Names by which others know a command.
+const LINKS: [(&str, &str); 1] = [("qpsmtpd-print-dns", "print-dns")];
 
 const PLUGINS_HELP: &str = "\
 Usage: mailreeve plugins [NAME]
@@ -111,6 +128,9 @@ impl From<lexopt::Error> for Fault {
 /// Runs what the arguments ask for.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut parser = lexopt::Parser::from_iter(args);
+    if let Some(command) = linked(parser.bin_name()) {
+        return run(command, parser);
+    }
     let name = match parser.next() {
         Ok(Some(lexopt::Arg::Value(name))) => name.to_string_lossy().into_owned(),
         Ok(Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h'))) => {
@@ -139,6 +159,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(USAGE);
     };
     run(command, parser)
+}
+
+/// The command that a link stands for, whose name the program is called by.
+fn linked(called: Option<&str>) -> Option<&'static Command> {
+    let name = std::path::Path::new(called?).file_name()?.to_str()?;
+    let command = LINKS.iter().find(|(link, _)| *link == name)?.1;
+    COMMANDS.iter().find(|it| it.name == command)
 }
 
 fn run(command: &Command, parser: lexopt::Parser) -> ExitCode {

@@ -8,6 +8,7 @@
 
 pub mod own;
 mod reader;
+mod reading;
 mod source;
 mod stamp;
 
@@ -23,6 +24,7 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::reading::Reading;
 pub use self::stamp::Stamp;
 
 /// Warnings that are kept while a configuration is read; there is as much room again for errors,
@@ -307,7 +309,7 @@ impl Files {
     /// The octets of a database of the system, by its whole path, at most `max` of them. None where it
     /// is missing, and where it cannot be read, which is a warning. It may be far too large to be read
     /// again only to see whether it has changed: its digest is of the file's identity, size and times,
-    /// except in memory. Only names that end in `.mmdb` are taken for such a file later.
+    /// except in memory.
     pub fn database(&self, path: &str, max: u64, problems: &mut Vec<Problem>) -> Option<Vec<u8>> {
         let found = self.locate_database(path)?;
         match self.source.read(&found, max) {
@@ -337,7 +339,8 @@ impl Files {
         self.list(sub, Kind::File)
     }
 
-    /// Names of the folders in a sub-folder, by the same rules as [`Files::names`].
+    /// Names of the folders in a sub-folder, by the same rules as [`Files::names`]. A link that leads to
+    /// nothing counts as a folder, so that whoever looks into it can say that it is empty.
     pub fn folders(&self, sub: &str) -> Vec<String> {
         self.list(sub, Kind::Folder)
     }
@@ -354,30 +357,34 @@ impl Files {
     /// last under this name, and only what was never read is read now. It holds within one build of
     /// the program.
     pub fn digest(&self, name: &str) -> u64 {
+        let unheard = &mut Vec::new();
         match self.known_digest(name) {
             Some(digest) => digest,
-            None => self.digest_now(name, &mut Vec::new()),
+            None if name.starts_with('/') => {
+                self.read_again(&Reading::System(name.into()), unheard)
+            }
+            None if name.ends_with(".cdb") => {
+                self.read_again(&Reading::Bytes(name.into()), unheard)
+            }
+            None => self.read_again(&Reading::Lines(name.into()), unheard),
         }
     }
 
-    /// The same of what there is under a name now. It is looked at in the way in which its kind is
-    /// read, so that it counts as one of the files that this configuration was made of.
-    pub fn digest_now(&self, name: &str, problems: &mut Vec<Problem>) -> u64 {
-        if let Some(file) = name.strip_prefix(own::MARK) {
-            match file {
-                "" => drop(self.own_folders(problems)),
-                file => drop(self.own_lines(file, problems)),
-            }
-        } else if name.starts_with('/') && name.ends_with(".mmdb") {
-            self.locate_database(name);
-        } else if name.starts_with('/') {
-            self.system(name);
-        } else if name.ends_with(".cdb") {
-            self.bytes(name, problems);
-        } else {
-            self.lines(name, problems);
+    /// Reads again what somebody has read in this way, and gives the digest of what is there now.
+    pub fn read_again(&self, reading: &Reading, problems: &mut Vec<Problem>) -> u64 {
+        match reading {
+            Reading::Lines(name) => drop(self.lines(name, problems)),
+            Reading::Bytes(name) => drop(self.bytes(name, problems)),
+            // Whoever can do without it has its own words for what is wrong with it.
+            Reading::Text(name) => drop(self.bytes(name, &mut Vec::new())),
+            Reading::System(path) => drop(self.system(path)),
+            Reading::Database(path) => drop(self.locate_database(path)),
+            Reading::Folders(sub) => drop(self.folders(sub)),
+            Reading::Names(sub) => drop(self.names(sub)),
+            Reading::OwnFolders => drop(self.own_folders(problems)),
+            Reading::OwnLines(file) => drop(self.own_lines(file, problems)),
         }
-        self.known_digest(name).unwrap_or_default()
+        self.known_digest(&reading.key()).unwrap_or_default()
     }
 
     fn known_digest(&self, name: &str) -> Option<u64> {
@@ -406,7 +413,15 @@ impl Files {
         let found = self.source.locate_all(sub, &self.stamps);
         let names =
             found.iter().flat_map(|found| self.source.list(found, kind).unwrap_or_default());
-        names.collect::<BTreeSet<_>>().into_iter().collect()
+        let names = names.collect::<BTreeSet<_>>();
+        let mut hasher = DefaultHasher::new();
+        names.hash(&mut hasher);
+        let reading = match kind {
+            Kind::Folder => Reading::Folders(sub.to_owned()),
+            _ => Reading::Names(sub.to_owned()),
+        };
+        self.digests.borrow_mut().insert(reading.key(), hasher.finish());
+        names.into_iter().collect()
     }
 }
 

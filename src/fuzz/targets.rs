@@ -268,3 +268,27 @@ fn mime() {
     ];
     drive("mime", seeds, crate::mail::mime::fuzz);
 }
+
+#[test]
+fn dkim_tags() {
+    let seeds: &[&[u8]] = &[
+        b"v=1; a=rsa-sha256; c=relaxed/simple; d=example.com; s=sel; i=j=6Fe@example.com;\r\n \
+          q=dns/txt; t=1528637909; x=1528637910; l=5; h=from : to : subject;\r\n \
+          bh=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=;\r\n b=AQ ID BA==",
+        b"a=b;c=d;",
+        b" a = b \r\n ; c = ",
+    ];
+    drive("dkim_tags", seeds, crate::authn::dkim::signature::fuzz);
+}
+
+#[test]
+fn dkim_key() {
+    use crate::authn::dkim::testing::{ED25519_RECORD, RSA_RECORD};
+    let seeds: &[&[u8]] = &[
+        RSA_RECORD.as_bytes(),
+        ED25519_RECORD.as_bytes(),
+        b"v=DKIM1; h=sha1:sha256; k=rsa; n=note; s=email:*; t=y:s; p=MAoCAwEAAQIDAQAB",
+        b"v=DKIM1; p=",
+    ];
+    drive("dkim_key", seeds, crate::authn::dkim::key::fuzz);
+}

@@ -180,6 +180,14 @@ impl Current {
         }
     }
 
+    /// Where the body starts in what was received; None where another one took its place.
+    pub fn received_body(&self) -> Option<usize> {
+        match &self.body {
+            Body::Received(start) => Some(*start),
+            Body::Replaced(_) => None,
+        }
+    }
+
     /// What a delivery writes: the header block, the separator, the body.
     pub fn parts<'a>(&'a self, received: &'a [u8]) -> [&'a [u8]; 3] {
         [self.header(received), b"\r\n", self.body(received)]

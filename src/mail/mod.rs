@@ -11,3 +11,4 @@ pub mod fold;
 pub mod headers;
 pub mod mime;
 pub mod received;
+pub mod stored;

@@ -3,6 +3,7 @@
 //! The facts of a connection live as long as it does; those of a message end with its transaction,
 //! so that nothing of one mail is ever seen in the next.
 
+use crate::authn::dkim::Verification;
 use crate::authn::spf::{Scope, SpfResult};
 use crate::client::p0f::Fingerprint;
 use crate::config::types::Role;
@@ -173,6 +174,8 @@ pub struct MailFacts {
     pub spf_helo: Option<Spf>,
     /// Parts of Authentication-Results, in the order they were found (RFC 8601).
     pub auth_results: Vec<String>,
+    /// The signatures on the message, as the plugin `dkim` found them; None where nobody looked.
+    pub dkim: Option<Arc<Verification>>,
     /// Named scores of content filters.
     pub scores: Vec<(&'static str, i32)>,
     /// Accept the message and throw it away, and why.

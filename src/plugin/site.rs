@@ -1,7 +1,7 @@
 //! The configuration with its plugins: what one snapshot of a config folder comes to.
 
 use crate::config::Config;
-use crate::config::files::{Files, Line, Problem, Severity, Stamp};
+use crate::config::files::{Files, Line, Problem, Reading, Severity, Stamp};
 use crate::config::peers::Peers;
 use crate::limits::GEO_FILE_MAX;
 use crate::plugin::chain::{Chain, Loaded};
@@ -39,8 +39,8 @@ pub struct Site {
 pub struct Part {
     /// The plugin as it stands in chains.
     pub loaded: Loaded,
-    /// Config files it read, with the digest of their content then.
-    pub read: Vec<(String, u64)>,
+    /// What it read, with the digest of the content then.
+    pub read: Vec<(Reading, u64)>,
 }
 
 impl Site {
@@ -68,7 +68,7 @@ impl Site {
 pub struct Setup<'a> {
     files: &'a Files,
     problems: RefCell<&'a mut Vec<Problem>>,
-    read: RefCell<Vec<String>>,
+    read: RefCell<Vec<(Reading, u64)>>,
 }
 
 impl<'a> Setup<'a> {
@@ -79,44 +79,77 @@ impl<'a> Setup<'a> {
 
     /// The lines of a config file; none where it is missing.
     pub fn lines(&self, name: &str) -> Vec<Line> {
-        self.note_read(name);
-        self.files.lines(name, &mut self.problems.borrow_mut())
+        let lines = self.files.lines(name, &mut self.problems.borrow_mut());
+        self.note_read(Reading::Lines(name.into()));
+        lines
     }
 
     /// The first line of a config file.
     pub fn scalar(&self, name: &str) -> Option<Line> {
-        self.note_read(name);
-        self.files.scalar(name, &mut self.problems.borrow_mut())
+        self.lines(name).into_iter().next()
     }
 
     /// A config file as octets (cdb).
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
-        self.note_read(name);
-        self.files.bytes(name, &mut self.problems.borrow_mut())
+        let octets = self.files.bytes(name, &mut self.problems.borrow_mut());
+        self.note_read(Reading::Bytes(name.into()));
+        octets
+    }
+
+    /// A config file as text, for who can do without it: None where it is missing.
+    ///
+    /// # Errors
+    /// In words, why it cannot be read; it is not added to the problems.
+    pub fn text(&self, name: &str) -> Result<Option<String>, String> {
+        let mut problems = Vec::new();
+        let octets = self.files.bytes(name, &mut problems);
+        self.note_read(Reading::Text(name.into()));
+        match problems.pop() {
+            Some(problem) => Err(problem.what),
+            None => octets.map(String::from_utf8).transpose().map_err(|_| "is no text".into()),
+        }
+    }
+
+    /// The names of the folders in a folder of the config folder.
+    pub fn folders(&self, sub: &str) -> Vec<String> {
+        let names = self.files.folders(sub);
+        self.note_read(Reading::Folders(sub.into()));
+        names
+    }
+
+    /// The names of the files in a folder of the config folder.
+    pub fn names(&self, sub: &str) -> Vec<String> {
+        let names = self.files.names(sub);
+        self.note_read(Reading::Names(sub.into()));
+        names
     }
 
     /// The text of a file of other software, by its whole path; empty where it cannot be read.
     pub fn system(&self, path: &str) -> String {
-        self.note_read(path);
-        self.files.system(path)
+        let text = self.files.system(path);
+        self.note_read(Reading::System(path.into()));
+        text
     }
 
     /// The folders of recipients, with the names of what they hold ([`crate::config::files::own`]).
     pub fn own_folders(&self) -> Vec<(String, Vec<String>)> {
-        self.note_read("*/");
-        self.files.own_folders(&mut self.problems.borrow_mut())
+        let folders = self.files.own_folders(&mut self.problems.borrow_mut());
+        self.note_read(Reading::OwnFolders);
+        folders
     }
 
     /// The lines of a config file in each folder of recipients that has it.
     pub fn own_lines(&self, name: &str) -> Vec<(String, Vec<Line>)> {
-        self.note_read(&format!("*/{name}"));
-        self.files.own_lines(name, &mut self.problems.borrow_mut())
+        let lines = self.files.own_lines(name, &mut self.problems.borrow_mut());
+        self.note_read(Reading::OwnLines(name.into()));
+        lines
     }
 
-    /// The octets of a database of other software, by its whole path, which ends in `.mmdb`.
+    /// The octets of a database of other software, by its whole path.
     pub fn database(&self, path: &str) -> Option<Vec<u8>> {
-        self.note_read(path);
-        self.files.database(path, GEO_FILE_MAX, &mut self.problems.borrow_mut())
+        let octets = self.files.database(path, GEO_FILE_MAX, &mut self.problems.borrow_mut());
+        self.note_read(Reading::Database(path.into()));
+        octets
     }
 
     /// Runs something that reports problems itself.
@@ -130,16 +163,16 @@ impl<'a> Setup<'a> {
         problem.note(&mut self.problems.borrow_mut());
     }
 
-    /// The files read so far with the digests of their content.
-    pub fn read(&self) -> Vec<(String, u64)> {
-        let digest = |name: &String| (name.clone(), self.files.digest(name));
-        self.read.borrow().iter().map(digest).collect()
+    /// What was read so far, with the digests of its content.
+    pub fn read(&self) -> Vec<(Reading, u64)> {
+        self.read.borrow().clone()
     }
 
-    fn note_read(&self, name: &str) {
+    fn note_read(&self, reading: Reading) {
         let mut read = self.read.borrow_mut();
-        if !read.iter().any(|known| known == name) {
-            read.push(name.to_string());
+        if !read.iter().any(|(known, _)| *known == reading) {
+            let digest = self.files.digest(&reading.key());
+            read.push((reading, digest));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! more than a line that is wrong. A plugin whose line and files are unchanged is taken over from the
 //! snapshot before, compiled lists and all.
 
-use crate::config::files::{Files, Line, Problem, Severity};
+use crate::config::files::{Files, Line, Problem, Reading, Severity};
 use crate::config::peers::Peers;
 use crate::config::{self, Config, Defaults};
 use crate::plugin::chain::{Chain, Loaded, LogShift};
@@ -216,12 +216,11 @@ impl Loading<'_> {
     /// The plugin of the snapshot before, if its line is there again and its files are the same.
     fn unchanged(&mut self, key: &str) -> Option<Part> {
         let part = self.earlier?.parts.get(key)?.clone();
-        // Looking makes the digests, and remembers that this snapshot depends on the files.
-        let same = part
-            .read
-            .iter()
-            .all(|(name, digest)| self.files.digest_now(name, self.problems) == *digest);
-        same.then_some(part)
+        // Reading makes the digests, and remembers that this snapshot depends on the files.
+        let (files, problems) = (self.files, &mut *self.problems);
+        let same =
+            |(reading, digest): &(Reading, u64)| files.read_again(reading, problems) == *digest;
+        part.read.iter().all(same).then_some(part)
     }
 
     fn logger(&mut self, line: &Line) {

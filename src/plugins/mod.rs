@@ -20,6 +20,8 @@ pub mod check_smtp_forward;
 pub mod connection_time;
 pub mod count_unrecognized_commands;
 pub mod denysoft_multi_rcpt;
+pub mod dkim;
+pub mod dkim_sign;
 pub mod dns_whitelist_soft;
 pub mod dnsbl;
 pub mod dont_require_anglebrackets;
@@ -136,6 +138,8 @@ pub static REGISTRY: &[Entry] = &[
     plugin("connection_time", &[], connection_time::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
+    plugin("dkim", &[], dkim::load),
+    plugin("dkim_sign", &[], dkim_sign::load),
     reputation("dns_whitelist_soft", &["async/dns_whitelist_soft"], dns_whitelist_soft::load),
     reputation("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),

@@ -245,14 +245,9 @@ fn policy_of(cx: &Cx<'_>, authors: &Authors) -> Result<Policy, Pending> {
 }
 
 fn authors(cx: &Cx<'_>) -> Authors {
-    let mut authors = Authors::default();
-    if let Some(message) = cx.message() {
-        let block = message.current.header(message.received);
-        for field in message.current.headers().all(block, "From") {
-            authors.read(field.value);
-        }
-    }
-    authors
+    cx.message().map_or_else(Authors::default, |message| {
+        Authors::of(message.current.header(message.received), message.current.headers())
+    })
 }
 
 /// Puts our field on top, and takes those away that others wrote in our name.

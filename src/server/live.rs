@@ -1,6 +1,7 @@
 //! Answers from the network for a command on the terminal: the daemon's own resolver with a small loop
 //! of its own, until everything asked has come or its time is up.
 
+use crate::authn;
 use crate::config::Config;
 use crate::dns::{Answer, Question};
 use crate::plugin::chain::Chain;
@@ -143,6 +144,19 @@ impl Live {
         if let Some(answer) = answer {
             visit.answer(question, &answer);
         }
+    }
+}
+
+impl authn::Lookup for Live {
+    type Missing = io::Error;
+
+    fn ask(&mut self, question: Question) -> io::Result<Answer> {
+        let answers = Live::ask(self, &[question])?;
+        Ok(answers.into_iter().next().unwrap_or(Answer::TempFail))
+    }
+
+    fn ask_all(&mut self, questions: Vec<Question>) -> io::Result<Vec<Answer>> {
+        Live::ask(self, &questions)
     }
 }
 

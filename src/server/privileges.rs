@@ -49,6 +49,11 @@ impl Identity {
         &self.name
     }
 
+    /// The numbers of user and group.
+    pub fn ids(&self) -> (u32, u32) {
+        (self.uid.as_raw(), self.gid.as_raw())
+    }
+
     /// Becomes the user, for the whole process. To be called before any thread starts.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Comments, quoted strings, groups, display names and source routes are walked over (RFC 5322
 //! sections 3.2.2 and 3.4, and its obsolete forms). One pass, no recursion: comments nest by a count.
 
+use crate::mail::headers::Headers;
 use crate::smtp::address;
 
 /// Domains of one field that are looked at.
@@ -18,6 +19,23 @@ pub struct Authors {
 }
 
 impl Authors {
+    /// Of all From fields of a header block.
+    pub fn of(header: &[u8], headers: &Headers) -> Authors {
+        let mut authors = Authors::default();
+        for field in headers.all(header, "From") {
+            authors.read(field.value);
+        }
+        authors
+    }
+
+    /// The one domain of all of them; None where there are several, none, or doubt.
+    pub fn one(&self) -> Option<&str> {
+        match self.domains.as_slice() {
+            [domain] if !self.is_doubtful => Some(domain),
+            _ => None,
+        }
+    }
+
     /// Reads the value of one field, folded or not, into what is known of others.
     pub fn read(&mut self, value: &[u8]) {
         let text = String::from_utf8_lossy(value);
@@ -169,5 +187,20 @@ mod tests {
         let many: Vec<String> = (0..9).map(|n| format!("a@x{n}.example")).collect();
         authors.read(many.join(",").as_bytes());
         assert_eq!((authors.domains.len(), authors.is_doubtful), (DOMAINS_MAX, true));
+    }
+
+    #[test]
+    fn headers_with_one_domain_and_others() {
+        for (header, one) in [
+            ("From: a@b.example\r\n", Some("b.example")),
+            ("From: a@b.example, c@B.example\r\n", Some("b.example")),
+            ("From: a@b.example, c@d.example\r\n", None),
+            ("From: a@b.example\r\nfrom : c@d.example\r\n", None),
+            ("From: a@b.example, nobody\r\n", None),
+            ("Sender: a@b.example\r\n", None),
+        ] {
+            let headers = Headers::index(header.as_bytes()).unwrap();
+            assert_eq!(Authors::of(header.as_bytes(), &headers).one(), one, "{header:?}");
+        }
     }
 }

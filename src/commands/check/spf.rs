@@ -5,7 +5,6 @@ use crate::authn::Lookup;
 use crate::authn::spf::{Checked, Client, Identity, SpfResult, check_host};
 use crate::commands::{DONE, Fault, LATER, NO, print};
 use crate::config::Config;
-use crate::config::files::Files;
 use crate::dns::{Answer, Question};
 use crate::plugin::log::foreign;
 use crate::server::clock;
@@ -21,7 +20,7 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 /// one, and each term that was looked at.
 pub(super) fn run(ip: IpAddr, helo: &str, sender: &str, words: &Words) -> Result<u8, Fault> {
     let config = config(words)?;
-    let live = Live::new(&config, resolver(words)?).map_err(fault)?;
+    let live = resolver(&config, words.resolver.as_deref())?;
     let mut asker = Asker { live, until: clock::monotonic() + TIME_MAX };
     let unix = clock::unix().as_secs();
     let client = Client { ip, helo, receiver: &config.rules.me, unix };
@@ -52,11 +51,7 @@ fn shown(checked: &Checked) -> String {
 /// The settings of the config folder. Name servers and our name are all that is needed of them, so
 /// where no folder is named and none is in its usual place the system's will do.
 fn config(words: &Words) -> Result<Config, Fault> {
-    let files = match folder::find(words.config.clone()) {
-        Ok(folder) => folder::open(folder),
-        Err(_) if words.config.is_none() && !folder::is_named() => Files::on_disk(Vec::new()),
-        Err(fault) => return Err(fault),
-    };
+    let files = folder::open_if_any(words.config.clone())?;
     // What is wrong elsewhere is the business of check-config.
     Ok(Config::load(&files, &folder::defaults(), &mut Vec::new()))
 }

@@ -88,6 +88,7 @@ pub fn key(parts: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Reading;
     use super::*;
     use std::fs;
 
@@ -170,8 +171,9 @@ mod tests {
     #[test]
     fn changes_are_seen() {
         let digests = |files: &Files| {
-            ["*/", "*/whitelistsenders", "*/bcc"]
-                .map(|name| files.digest_now(name, &mut Vec::new()))
+            let lines = |file: &str| Reading::OwnLines(file.to_string());
+            [Reading::OwnFolders, lines("whitelistsenders"), lines("bcc")]
+                .map(|reading| files.read_again(&reading, &mut Vec::new()))
         };
         let base = digests(&in_memory(&FILES));
         for (name, text, changed) in [

@@ -175,8 +175,13 @@ fn list_folder(path: &Path, kind: Kind) -> io::Result<Vec<String>> {
         let entry = entry?;
         // A name that is not UTF-8 could not be written in any setting either.
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let Ok(meta) = fs::metadata(entry.path()) else { continue };
-        let wanted = if kind == Kind::Folder { meta.is_dir() } else { meta.is_file() };
+        let wanted = match (fs::metadata(entry.path()), kind) {
+            (Ok(meta), Kind::Folder) => meta.is_dir(),
+            (Ok(meta), _) => meta.is_file(),
+            (Err(_), kind) => {
+                kind == Kind::Folder && entry.file_type().is_ok_and(|it| it.is_symlink())
+            }
+        };
         if wanted && !name.starts_with('.') {
             names.push(name);
         }

@@ -166,7 +166,9 @@ fn folders_are_listed() {
     }
     std::os::unix::fs::symlink("local", folder.0.join("peers/10")).unwrap();
     std::os::unix::fs::symlink("gone", folder.0.join("peers/11")).unwrap();
+    std::os::unix::fs::symlink("d", folder.0.join("peers/12")).unwrap();
     assert_eq!(folder.files().names("peers"), ["0", "10", "local"]);
+    assert_eq!(folder.files().folders("peers"), ["11", "12", "d"]);
 }
 
 #[test]
@@ -249,16 +251,17 @@ fn databases_are_known_by_their_identity() {
     let folder = Folder::new(&[("geo.mmdb", b"one"), ("large.mmdb", b"more than four")]);
     let path = folder.0.join("geo.mmdb").display().to_string();
     let (read, mut problems) = (folder.files(), Vec::new());
+    let reading = Reading::Database(path.clone());
     assert_eq!(read.database(&path, 4, &mut problems), Some(b"one".to_vec()));
     let digest = read.digest(&path);
     let unread = folder.files();
-    assert_eq!(unread.digest_now(&path, &mut problems), digest);
+    assert_eq!(unread.read_again(&reading, &mut problems), digest);
     assert_eq!(unread.stamps().len(), 1, "a change of it will be seen");
     fs::write(folder.0.join("new"), "two").unwrap();
     fs::rename(folder.0.join("new"), &path).unwrap();
-    assert_ne!(folder.files().digest_now(&path, &mut problems), digest);
+    assert_ne!(folder.files().read_again(&reading, &mut problems), digest);
     fs::remove_file(&path).unwrap();
-    assert_ne!(folder.files().digest_now(&path, &mut problems), digest);
+    assert_ne!(folder.files().read_again(&reading, &mut problems), digest);
     assert_eq!(folder.files().database(&path, 4, &mut problems), None);
     assert!(problems.is_empty(), "{problems:?}");
     let large = folder.0.join("large.mmdb").display().to_string();
