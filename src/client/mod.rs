@@ -10,6 +10,7 @@ pub mod imap_login;
 pub mod ldap_bind;
 pub mod maildir;
 pub mod p0f;
+pub mod shadow;
 pub mod smtp;
 pub mod stream;
 mod unix;
