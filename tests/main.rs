@@ -4,6 +4,8 @@
 
 mod addresses;
 #[cfg(test)]
+mod checkers;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod daemon;
