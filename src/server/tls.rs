@@ -31,7 +31,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use stream::{Answered, Failure, Hello, Step, Stream, Taken};
+pub use stream::{Answered, BROKE_OFF, Failure, Hello, Step, Stream, Taken};
 
 /// A certificate that ends sooner is warned of.
 const WARN_AHEAD: Duration = Duration::from_secs(14 * 86_400);
