@@ -6,6 +6,7 @@ mod formats;
 mod hostile;
 mod keys;
 mod reload;
+mod testssl;
 mod wire;
 
 use crate::daemon::house::House;
