@@ -91,13 +91,14 @@ impl Home {
 struct Guard {
     home: Arc<Home>,
     slot: SlotId,
-    armed: bool,
+    /// What to tell it; None once it is dismissed.
+    lost: Option<Done>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if self.armed {
-            self.home.post(Done::Lost(self.slot));
+        if let Some(lost) = self.lost.take() {
+            self.home.post(lost);
         }
     }
 }
@@ -180,7 +181,7 @@ impl Pools {
         let service = if lane == Lane::Scanners { visit.service() } else { None };
         let errand = Errand { service, ..self.errand(slot, Work::Message(visit)) };
         self.of(lane).submit(errand).map_err(|mut errand| {
-            errand.guard.armed = false;
+            errand.guard.lost = None;
             match errand.work {
                 Work::Message(visit) => visit,
                 // Only what was put in can come out.
@@ -194,7 +195,7 @@ impl Pools {
         let message = block.message;
         let errand = self.errand(slot, Work::Spool(block));
         if let Err(mut errand) = self.writers.submit(errand) {
-            errand.guard.armed = false;
+            errand.guard.lost = None;
             let why = "too many writes are waiting".to_string();
             self.home.post(Done::NotWritten(slot, message, &reply::NO_SPACE, why));
         }
@@ -203,7 +204,7 @@ impl Pools {
     /// Has text thrown away. Where the queue is full it is thrown away here.
     pub fn throw_away(&self, slot: SlotId, waste: Box<Intake>) {
         if let Err(mut errand) = self.writers.submit(self.errand(slot, Work::Waste(waste))) {
-            errand.guard.armed = false;
+            errand.guard.lost = None;
         }
     }
 
@@ -213,7 +214,7 @@ impl Pools {
         match self.workers.submit(errand) {
             Ok(()) => true,
             Err(mut errand) => {
-                errand.guard.armed = false;
+                errand.guard.lost = None;
                 false
             }
         }
@@ -231,7 +232,14 @@ impl Pools {
     }
 
     fn errand(&self, slot: SlotId, work: Work) -> Errand {
-        let guard = Guard { home: Arc::clone(&self.home), slot, armed: true };
+        let lost = match &work {
+            Work::Handshake(_) => {
+                let failure = tls::Failure::of_ours("the thread that had it died");
+                Done::Handshake(slot, Err(failure))
+            }
+            Work::Message(_) | Work::Spool(_) | Work::Waste(_) => Done::Lost(slot),
+        };
+        let guard = Guard { home: Arc::clone(&self.home), slot, lost: Some(lost) };
         Errand { guard, queued: clock::monotonic(), service: None, work }
     }
 
@@ -248,7 +256,7 @@ impl Pools {
                 None
             }
         };
-        guard.armed = false;
+        guard.lost = None;
         if let Some(done) = done {
             self.home.post(done);
         }
@@ -362,13 +370,13 @@ mod tests {
         let home = Arc::new(Home::new(waker));
         let slot = SlotId { index: 3, generation: 7 };
         let pool: Pool<Guard> = Pool::new(2);
-        let guard = || Guard { home: Arc::clone(&home), slot, armed: true };
+        let guard = || Guard { home: Arc::clone(&home), slot, lost: Some(Done::Lost(slot)) };
         assert!(pool.submit(guard()).is_ok());
         pool.start("test", 1, |_guard| panic!("a fault in a job")).expect("a thread");
         pool.finish();
         drop(guard());
         let mut dismissed = guard();
-        dismissed.armed = false;
+        dismissed.lost = None;
         drop(dismissed);
         let lost = home.take();
         assert_eq!(lost.len(), 2);

@@ -23,7 +23,7 @@ use crate::server::errand::{Done, Home, Pools, SlotId};
 use crate::server::log::Log;
 use crate::server::resolver;
 use crate::server::slots::{Slot, Slots, Waiting};
-use crate::server::tls::{Contexts, Failure};
+use crate::server::tls::Contexts;
 use crate::server::watch::Watch;
 use crate::smtp::reply;
 use crate::store::StoreHandle;
@@ -300,11 +300,7 @@ impl EventLoop {
                 }),
                 Done::Handshake(id, answered) => self.on_handshake(id, answered),
                 Done::Lost(id) => {
-                    let lost = self.slots.find(id);
-                    if lost.as_ref().is_some_and(|slot| slot.waiting == Waiting::Handshake) {
-                        let failure = Failure::new("the thread that had it died");
-                        self.on_handshake(id, Err(failure));
-                    } else if let Some(slot) = self.slots.find(id) {
+                    if let Some(slot) = self.slots.find(id) {
                         reply::INTERNAL_DISCONNECT.write(&mut slot.out);
                         slot.waiting = Waiting::Closing;
                         self.make_ready(id);
@@ -420,6 +416,11 @@ impl EventLoop {
     /// More than 80 % of all connections are in use: patience gets short.
     fn is_stressed(&self) -> bool {
         self.slots.len() * 5 > self.most_connections() * 4
+    }
+
+    /// How long a client is waited for: not long while connections are scarce.
+    fn patience_with(&self, patience: Duration) -> Duration {
+        if self.is_stressed() { patience.min(limits::STRESS_TIMEOUT) } else { patience }
     }
 
     /// How many connections there may be.

@@ -31,7 +31,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use stream::{Answered, Failure, Hello, Step, Stream, Taken};
+pub use stream::{Answered, BROKE_OFF, Failure, Hello, Step, Stream, Taken};
 
 /// A certificate that ends sooner is warned of.
 const WARN_AHEAD: Duration = Duration::from_secs(14 * 86_400);
@@ -199,6 +199,8 @@ fn server_config(
     let mut config = builder.with_cert_resolver(resolver);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // All suites are good. Yet scanners call a server without a preference of its own a weak one.
+    config.ignore_client_order = true;
     if tickets {
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = 1;

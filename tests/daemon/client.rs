@@ -1,11 +1,14 @@
 //! A client that does what a test says, right or wrong.
 
 use crate::daemon::system::PATIENCE;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// A connection to a daemon.
@@ -19,6 +22,16 @@ impl Client {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> Client {
         Client::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// A connection that comes from this address.
+    pub(crate) fn connect_from(source: &str, to: SocketAddr) -> Client {
+        let source: IpAddr = source.parse().unwrap();
+        let family = if to.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).unwrap();
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+        Client::over(TcpStream::from(fd))
     }
 
     pub(crate) fn over(stream: TcpStream) -> Client {
@@ -120,6 +133,20 @@ impl Client {
         let said = self.reply();
         assert!(said.starts_with(reply), "{command:?} was answered {said:?}, not {reply:?}");
         said
+    }
+
+    /// Whether EHLO announces STARTTLS.
+    pub(crate) fn is_offered_tls(&mut self) -> bool {
+        self.send("EHLO client.example\r\n");
+        let mut offered = false;
+        loop {
+            let line = self.line().expect("the reply to EHLO");
+            offered |= line.get(4..) == Some("STARTTLS");
+            if !line.starts_with("250-") {
+                assert!(line.starts_with("250 "), "{line}");
+                return offered;
+            }
+        }
     }
 
     /// MAIL and one RCPT that is accepted.

@@ -5,10 +5,8 @@ use crate::daemon::house::{BINARY, Daemon, House};
 use crate::daemon::system::{is_inside_netns, skip, ticks, until};
 use mailreeve::store::{Op, Outcome, Place, Settings, Store};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,16 +43,6 @@ fn loopback_has_no_limit_of_its_own() {
     daemon.stop();
 }
 
-/// A connection that comes from this address.
-fn from(source: &str, to: SocketAddr) -> Client {
-    let source: IpAddr = source.parse().unwrap();
-    let family = if to.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).unwrap();
-    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
-    Client::over(TcpStream::from(fd))
-}
-
 /// One broken or evil host must not take all places. IPv6 hosts own a /64, so that is what counts; a
 /// relay client and the list of plugins make their own rules.
 #[test]
@@ -83,7 +71,7 @@ fn one_address_has_its_share() {
         ];
         let mut guests = Vec::new();
         for (to, sources, is_too_much) in rows {
-            let mut clients = sources.map(|source| from(source, to));
+            let mut clients = sources.map(|source| Client::connect_from(source, to));
             let replies = clients.each_mut().map(Client::reply);
             assert!(
                 replies[0].starts_with("220 ") && replies[1].starts_with("220 "),
@@ -97,7 +85,7 @@ fn one_address_has_its_share() {
                 // One leaves, one may come.
                 clients[0].expect("QUIT", "221");
                 clients[0].ended();
-                assert!(from(sources[0], to).reply().starts_with("220 "));
+                assert!(Client::connect_from(sources[0], to).reply().starts_with("220 "));
             } else {
                 assert!(replies[2].starts_with("220 "), "{replies:?}");
             }
@@ -129,14 +117,14 @@ fn a_clients_past_moves_its_share() {
     for (source, served) in [("198.51.100.1", 1), ("198.51.100.2", 7), ("198.51.100.3", 4)] {
         let too_many = format!("421 4.7.0 too many connections from {source}, try again later");
         // The good one's past has to be known before it makes a difference.
-        let mut clients = vec![from(source, to)];
+        let mut clients = vec![Client::connect_from(source, to)];
         let together = if source == "198.51.100.2" {
             assert!(clients[0].reply().starts_with("220 "));
             7
         } else {
             5
         };
-        clients.extend((0..together).map(|_| from(source, to)));
+        clients.extend((0..together).map(|_| Client::connect_from(source, to)));
         let first = usize::from(source == "198.51.100.2");
         for (number, client) in clients.iter_mut().enumerate().skip(first) {
             let reply = client.reply();
@@ -147,7 +135,9 @@ fn a_clients_past_moves_its_share() {
         clients.truncate(served);
         clients[0].expect("QUIT", "221");
         clients[0].ended();
-        until("a place", || from(source, to).reply().starts_with("220 ").then_some(()));
+        until("a place", || {
+            Client::connect_from(source, to).reply().starts_with("220 ").then_some(())
+        });
     }
     daemon.stop();
 }

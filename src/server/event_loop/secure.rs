@@ -13,18 +13,22 @@ use crate::plugin::log::Level;
 use crate::plugin::visit::{Offer, Visit};
 use crate::server::errand::SlotId;
 use crate::server::slots::{Slot, Waiting};
-use crate::server::tls::{Answered, Failure, Step};
+use crate::server::tls::{Answered, BROKE_OFF, Failure, Hello, Step};
 use crate::sys;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+/// Why there is no TLS where no worker came to it.
+const TOO_BUSY: &str = "no thread had time for it";
+
 /// How often certificates are looked at whether they end soon.
 const LOOK_EVERY: Duration = Duration::from_secs(86_400);
 
-/// Handshakes that may be with the workers: a flood of them must leave room for mail.
-const HANDSHAKES_MAX: usize = 256;
+/// Handshakes that may be with the workers. More wait in the loop: mail has to find the workers' queue
+/// short, also in a flood of handshakes.
+const HANDSHAKES_AWAY_MAX: usize = 32;
 
 /// A number for each address, for a while. Bounded: the one that ends first makes room.
 pub(super) struct Remembered {
@@ -60,6 +64,9 @@ pub(super) struct Handshakes {
     pub(super) done: u64,
     pub(super) failed: u64,
     away: usize,
+    /// Whose turn with a worker comes next. Ids of connections that have ended are passed over, so that
+    /// there are no more than came in the time that a handshake waits.
+    queue: VecDeque<SlotId>,
     looked: Option<Duration>,
 }
 
@@ -95,14 +102,15 @@ impl EventLoop {
     pub(super) fn start_tls(&mut self, slot: &mut Slot, first: &[u8]) -> End {
         slot.hello = first.to_vec();
         slot.waiting = Waiting::Handshake;
-        slot.deadline = self.now.mono + limits::HANDSHAKE_TIME_MAX;
+        let patience = self.site.config.command_timeout.min(limits::HANDSHAKE_TIME_MAX);
+        slot.deadline = self.now.mono + self.patience_with(patience);
         self.handshake(slot)
     }
 
     /// Goes on with a handshake.
     pub(super) fn handshake(&mut self, slot: &mut Slot) -> End {
         if slot.gone {
-            return End::Close;
+            return self.handshake_failed(slot, &Failure::new(BROKE_OFF));
         }
         if slot.tls.is_none() {
             slot.flush();
@@ -110,7 +118,7 @@ impl EventLoop {
                 return End::Keep;
             }
             let Some(contexts) = &self.tls else {
-                return self.handshake_failed(slot, &Failure::new("the certificate is gone"));
+                return self.handshake_failed(slot, &Failure::of_ours("the certificate is gone"));
             };
             let is_for_users = slot.role.smtps || slot.role.submission;
             let first = std::mem::take(&mut slot.hello);
@@ -118,17 +126,7 @@ impl EventLoop {
         }
         match slot.handshake() {
             Ok(Step::More) => End::Keep,
-            Ok(Step::Work(_)) if self.handshakes.away >= HANDSHAKES_MAX => {
-                self.handshake_failed(slot, &Failure::new("too many handshakes at once"))
-            }
-            Ok(Step::Work(hello)) => {
-                if self.pools.handshake(slot.id, hello) {
-                    self.handshakes.away += 1;
-                    End::Keep
-                } else {
-                    self.handshake_failed(slot, &Failure::new("no thread had time for it"))
-                }
-            }
+            Ok(Step::Work(hello)) => self.send_hello(slot, hello),
             Ok(Step::Done(secure)) => {
                 self.handshakes.done += 1;
                 if let Some(visit) = &mut slot.visit {
@@ -142,9 +140,41 @@ impl EventLoop {
         }
     }
 
+    /// Has a worker answer a ClientHello, at once or when it is its turn.
+    fn send_hello(&mut self, slot: &mut Slot, hello: Hello) -> End {
+        if self.handshakes.away >= HANDSHAKES_AWAY_MAX
+            && let Some(tls) = &mut slot.tls
+        {
+            tls.hold(hello);
+            self.handshakes.queue.push_back(slot.id);
+            return End::Keep;
+        }
+        if self.pools.handshake(slot.id, hello) {
+            self.handshakes.away += 1;
+            return End::Keep;
+        }
+        self.handshake_failed(slot, &Failure::of_ours(TOO_BUSY))
+    }
+
+    fn send_held_hellos(&mut self) {
+        while self.handshakes.away < HANDSHAKES_AWAY_MAX
+            && let Some(id) = self.handshakes.queue.pop_front()
+        {
+            let Some(mut slot) = self.slots.take(id) else { continue };
+            let held = slot.tls.as_mut().and_then(|tls| tls.take_held());
+            let end = held.map_or(End::Keep, |hello| self.send_hello(&mut slot, hello));
+            self.end_turn(slot, &end);
+        }
+    }
+
     /// A worker has answered a ClientHello.
     pub(super) fn on_handshake(&mut self, id: SlotId, answered: Answered) {
         self.handshakes.away = self.handshakes.away.saturating_sub(1);
+        self.handshake_answered(id, answered);
+        self.send_held_hellos();
+    }
+
+    fn handshake_answered(&mut self, id: SlotId, answered: Answered) {
         let Some(mut slot) = self.slots.take(id) else { return };
         let end = match (answered, &mut slot.tls) {
             (Ok(connection), Some(tls)) if slot.waiting == Waiting::Handshake => {
@@ -158,13 +188,21 @@ impl EventLoop {
         self.end_turn(slot, &end);
     }
 
-    pub(super) fn handshake_failed(&mut self, slot: &mut Slot, failure: &Failure) -> End {
+    pub(super) fn handshake_expired(&mut self, slot: &mut Slot) -> End {
+        let failure = match &slot.tls {
+            Some(tls) if tls.is_ours() => Failure::of_ours(TOO_BUSY),
+            _ => Failure::new("the client took too long"),
+        };
+        self.handshake_failed(slot, &failure)
+    }
+
+    fn handshake_failed(&mut self, slot: &mut Slot, failure: &Failure) -> End {
         self.handshakes.failed += 1;
         slot.send_alert(&failure.alert);
         if let Some(visit) = &mut slot.visit {
             let is_public = !slot.role.smtps && !slot.role.submission;
             let mut text = format!("TLS handshake failed: {}", failure.why);
-            if is_public {
+            if is_public && !failure.is_ours {
                 text.push_str("; the client is offered no STARTTLS for an hour");
                 self.no_tls.add(visit.peer().ip, 1, self.now.mono);
             }

@@ -10,7 +10,6 @@ use crate::plugin::question::{Answer, Lane};
 use crate::plugin::visit::{Visit, Want};
 use crate::server::clock;
 use crate::server::slots::Taken;
-use crate::server::tls::Failure;
 use crate::smtp::reply;
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -32,7 +31,8 @@ impl EventLoop {
         if slot.waiting == Waiting::Proxy {
             return self.hear_proxy(slot);
         }
-        if slot.gone && slot.visit.is_some() {
+        // Why a handshake came to nothing is told first.
+        if slot.gone && slot.visit.is_some() && slot.waiting != Waiting::Handshake {
             return self.close(slot);
         }
         if slot.has_output() {
@@ -78,9 +78,7 @@ impl EventLoop {
                 self.proxy_failed(&slot, "no PROXY header came in time");
                 End::Close
             }
-            Waiting::Handshake => {
-                self.handshake_failed(&mut slot, &Failure::new("the client took too long"))
-            }
+            Waiting::Handshake => self.handshake_expired(&mut slot),
             Waiting::Linger => End::Close,
             Waiting::Closing => End::Close,
             Waiting::Answers => self.answers_due(&mut slot),
@@ -287,9 +285,7 @@ impl EventLoop {
         // Always taken: what is left of a message would give the next timeout the wrong words.
         let text_ended = slot.text.take().is_some();
         if progress || text_ended || slot.waiting != Waiting::Input {
-            let patience = config.command_timeout;
-            let patience =
-                if self.is_stressed() { patience.min(limits::STRESS_TIMEOUT) } else { patience };
+            let patience = self.patience_with(config.command_timeout);
             let longest = slot.connected + limits::SESSION_TIME_MAX;
             slot.deadline = (now + patience).min(longest.max(now));
         }

@@ -11,7 +11,10 @@ use crate::server::clock;
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Accepted, Acceptor};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{
+    Error, HandshakeKind, InvalidMessage, PeerIncompatible as Incompatible, ProtocolVersion,
+    ServerConfig, ServerConnection,
+};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -21,6 +24,9 @@ const BUFFER_MAX: usize = 64 * 1_024;
 
 /// Octets of a ClientHello; rustls itself allows a handshake message of 64 KiB.
 const HELLO_MAX: usize = 70_000;
+
+/// Why there is no TLS with a client whose connection is reset.
+pub const BROKE_OFF: &str = "the client broke off";
 
 /// The server's end.
 pub struct Stream {
@@ -34,6 +40,8 @@ pub struct Stream {
 enum State {
     /// The ClientHello comes in; how many octets of it so far.
     Hello(Box<Acceptor>, usize),
+    /// A worker is to have it, once one has time.
+    Held(Hello),
     /// A worker has it.
     Away,
     /// The rest of the handshake.
@@ -59,6 +67,8 @@ pub struct Failure {
     pub why: String,
     /// What is to be sent to the client: an alert.
     pub alert: Vec<u8>,
+    /// The fault is ours: the client would have had TLS.
+    pub is_ours: bool,
 }
 
 /// How far a handshake is.
@@ -86,7 +96,16 @@ pub enum Taken {
 impl Failure {
     /// A failure without an alert.
     pub fn new(why: &str) -> Failure {
-        Failure { why: why.to_string(), alert: Vec::new() }
+        Failure { why: why.to_string(), alert: Vec::new(), is_ours: false }
+    }
+
+    /// A failure for which the client can do nothing.
+    pub fn of_ours(why: &str) -> Failure {
+        Failure { is_ours: true, ..Failure::new(why) }
+    }
+
+    fn with_alert(error: &Error, alert: Vec<u8>) -> Failure {
+        Failure { alert, ..Failure::new(&cause(error)) }
     }
 }
 
@@ -109,7 +128,7 @@ impl Hello {
                     let mut octets = Vec::new();
                     // Writing to memory cannot fail.
                     let _ = alert.write_all(&mut octets);
-                    Err(Failure { why: error.to_string(), alert: octets })
+                    Err(Failure::with_alert(&error, octets))
                 }
             },
             Hello::Second(mut connection) => match connection.process_new_packets() {
@@ -138,7 +157,7 @@ impl Stream {
     pub fn has_output(&self) -> bool {
         match &self.state {
             State::Handshake(connection) | State::Open(connection) => connection.wants_write(),
-            State::Hello(..) | State::Away | State::Failed => false,
+            State::Hello(..) | State::Held(_) | State::Away | State::Failed => false,
         }
     }
 
@@ -160,8 +179,8 @@ impl Stream {
                         None => return Ok(Step::More),
                     }
                 }
-                State::Away => {
-                    self.state = State::Away;
+                waiting @ (State::Held(_) | State::Away) => {
+                    self.state = waiting;
                     return Ok(Step::More);
                 }
                 State::Handshake(connection) => return self.finish(connection, socket, readable),
@@ -189,7 +208,7 @@ impl Stream {
                 Ok(read) => count = read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => *readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::new(&error.to_string())),
+                Err(error) => return Err(broken(&error)),
             }
         }
         let seen = seen + count;
@@ -207,9 +226,30 @@ impl Stream {
                 let mut octets = Vec::new();
                 // Writing to memory cannot fail.
                 let _ = alert.write_all(&mut octets);
-                Err(Failure { why: error.to_string(), alert: octets })
+                Err(Failure::with_alert(&error, octets))
             }
         }
+    }
+
+    /// Keeps what a worker has to do until one has time.
+    pub fn hold(&mut self, hello: Hello) {
+        self.state = State::Held(hello);
+    }
+
+    /// What was kept for a worker.
+    pub fn take_held(&mut self) -> Option<Hello> {
+        match std::mem::replace(&mut self.state, State::Away) {
+            State::Held(hello) => Some(hello),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// It is our turn in the handshake, not the client's.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.state, State::Held(_) | State::Away)
     }
 
     /// A worker has done its work.
@@ -225,7 +265,7 @@ impl Stream {
     ) -> Result<Step, Failure> {
         loop {
             if let Err(error) = send(&mut connection, socket) {
-                return Err(Failure::new(&error.to_string()));
+                return Err(broken(&error));
             }
             if !connection.is_handshaking() {
                 let secure = self.secure(&connection);
@@ -249,7 +289,7 @@ impl Stream {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => *readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::new(&error.to_string())),
+                Err(error) => return Err(broken(&error)),
             }
         }
     }
@@ -340,6 +380,39 @@ impl Stream {
     }
 }
 
+fn broken(error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::new(BROKE_OFF),
+        _ => Failure::new(&error.to_string()),
+    }
+}
+
+/// Why there is no TLS, for people; in the words of rustls where it is seldom seen.
+fn cause(error: &Error) -> String {
+    let words = match error {
+        Error::PeerIncompatible(
+            // The last is how clients without TLS 1.2 are noticed that do not say so.
+            Incompatible::Tls12NotOffered
+            | Incompatible::Tls12NotOfferedOrEnabled
+            | Incompatible::ServerTlsVersionIsDisabledByOurConfig
+            | Incompatible::SupportedVersionsExtensionRequired
+            | Incompatible::SignatureAlgorithmsExtensionRequired,
+        ) => "the client speaks no TLS 1.2 or newer that is offered here",
+        Error::PeerIncompatible(Incompatible::NoCipherSuitesInCommon) => {
+            "no cipher suite in common that goes with the certificate"
+        }
+        Error::PeerIncompatible(Incompatible::NoKxGroupsInCommon) => "no curve in common",
+        Error::PeerIncompatible(Incompatible::NoSignatureSchemesInCommon) => {
+            "the client takes no signature of the certificate's kind"
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => "what came is no TLS",
+        Error::NoApplicationProtocol => "the client wants another protocol than SMTP (ALPN)",
+        Error::AlertReceived(alert) => return format!("the client sent the alert {alert:?}"),
+        other => return other.to_string(),
+    };
+    words.to_string()
+}
+
 fn has_plaintext(connection: &mut ServerConnection) -> bool {
     use std::io::BufRead;
     connection.reader().fill_buf().is_ok_and(|octets| !octets.is_empty())
@@ -364,7 +437,7 @@ fn send<S: Write>(connection: &mut ServerConnection, socket: &mut S) -> io::Resu
     Ok(())
 }
 
-fn failure(error: &rustls::Error, connection: &mut ServerConnection) -> Failure {
+fn failure(error: &Error, connection: &mut ServerConnection) -> Failure {
     let mut alert = Vec::new();
     while connection.wants_write() {
         // Writing to memory cannot fail.
@@ -372,5 +445,5 @@ fn failure(error: &rustls::Error, connection: &mut ServerConnection) -> Failure 
             break;
         }
     }
-    Failure { why: error.to_string(), alert }
+    Failure::with_alert(error, alert)
 }

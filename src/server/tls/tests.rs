@@ -176,6 +176,10 @@ fn both_versions_and_every_suite() {
     let (_, secure) =
         Client::new(|_| {}).shake(&mut server.stream(false, Vec::new()), 4_096).expect("TLS");
     assert_eq!((secure.version, secure.client), ("TLS1.3", None));
+    // The choice is the server's.
+    let client = Client::new(|provider| provider.cipher_suites.reverse());
+    let (_, secure) = client.shake(&mut server.stream(false, Vec::new()), 4_096).expect("TLS");
+    assert_eq!(&*secure.cipher, "TLS_AES_256_GCM_SHA384");
     for suite in default_provider().cipher_suites {
         let name = format!("{:?}", suite.suite());
         let client = Client::new(|provider| provider.cipher_suites = vec![suite]);
