@@ -24,6 +24,7 @@ mod names;
 mod passwords;
 mod peers;
 mod proxy;
+mod queue;
 mod reload;
 mod signals;
 mod spool;

@@ -4,7 +4,10 @@
 pub mod deadline;
 pub mod maildir;
 pub mod p0f;
+pub mod program;
+pub mod qmail;
 pub mod smtp;
+pub mod text;
 
 use nix::errno::Errno;
 use std::io;

@@ -190,6 +190,7 @@ pub static REGISTRY: &[Entry] = &[
     ),
     plugin("queue/discard", &[], queue::discard::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
+    plugin("queue/qmail-queue", &[], queue::qmail_queue::load),
     plugin("quit_fortune", &[], quit_fortune::load),
     gone("random_error", "it refuses good mail at random; test clients with a dialogue instead"),
     plugin("rcpt_map", &[], rcpt_map::load),

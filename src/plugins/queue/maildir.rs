@@ -22,8 +22,6 @@
 //! When it cannot tell: a fault of the disk defers the message; the sender keeps it.
 
 use crate::client::maildir::{FailureKind, Job, Recipient, Template, deliver};
-use crate::mail::headers::{clean, unfold};
-use crate::plugin::cx::MessageView;
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
@@ -96,7 +94,7 @@ impl Plugin for Maildir {
         };
         match deliver(template, &job) {
             Ok(()) => {
-                let text = format!("Queued! {}", message_id(&message));
+                let text = format!("Queued! {}", message.message_id());
                 cx.log(Level::Info, format!("pass, {} recipients", recipients.len()));
                 Ok(Verdict::Ok(Some(text.into())))
             }
@@ -110,16 +108,6 @@ impl Plugin for Maildir {
             }
         }
     }
-}
-
-/// The Message-ID in angle brackets, cleaned for a reply; `<>` if there is none.
-fn message_id(message: &MessageView<'_>) -> String {
-    let header = message.current.header(message.received);
-    let Some(field) = message.current.headers().first(header, "Message-ID") else {
-        return "<>".to_string();
-    };
-    let id = clean(&unfold(field.value), 200);
-    if id.starts_with('<') { id } else { format!("<{id}>") }
 }
 
 #[cfg(test)]

@@ -2,3 +2,4 @@
 
 pub mod discard;
 pub mod maildir;
+pub mod qmail_queue;
