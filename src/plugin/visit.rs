@@ -444,6 +444,7 @@ impl Visit {
             trusted: self.facts.relay,
             normalize: self.site.config.normalize.unwrap_or(self.facts.relay),
             security: self.security(),
+            recipients_max: self.chain.recipients_max(),
         }
     }
 }
@@ -456,6 +457,7 @@ struct EnvParts {
     trusted: bool,
     normalize: bool,
     security: Security,
+    recipients_max: usize,
 }
 
 impl EnvParts {
@@ -469,6 +471,7 @@ impl EnvParts {
             proxy: self.security.proxy,
             tls: self.security.tls,
             auth: self.auth(),
+            recipients_max: self.recipients_max,
         }
     }
 }

@@ -191,6 +191,7 @@ pub static REGISTRY: &[Entry] = &[
     plugin("queue/discard", &[], queue::discard::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
     plugin("queue/qmail-queue", &[], queue::qmail_queue::load),
+    plugin("queue/smtp-forward", &[], queue::smtp_forward::load),
     plugin("quit_fortune", &[], quit_fortune::load),
     gone("random_error", "it refuses good mail at random; test clients with a dialogue instead"),
     plugin("rcpt_map", &[], rcpt_map::load),

@@ -3,3 +3,4 @@
 pub mod discard;
 pub mod maildir;
 pub mod qmail_queue;
+pub mod smtp_forward;
