@@ -2,12 +2,14 @@
 //! only.
 
 pub mod deadline;
+pub mod lmtp;
 pub mod maildir;
 pub mod p0f;
 pub mod program;
 pub mod qmail;
 pub mod smtp;
 pub mod text;
+mod unix;
 
 use nix::errno::Errno;
 use std::io;

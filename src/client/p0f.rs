@@ -5,13 +5,10 @@
 //! deadline holds for connecting as well.
 
 use crate::client::deadline::Deadline;
+use crate::client::unix::connect;
 use crate::mail::headers::clean;
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt};
-use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// First number of a question.
@@ -69,16 +66,6 @@ pub fn ask(path: &Path, ip: IpAddr, deadline: Deadline) -> io::Result<Option<Fin
         }
     }
     read(&octets).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))
-}
-
-/// A Unix socket whose queue is full lets one wait; the send time-out of the socket limits that.
-fn connect(path: &Path, deadline: Deadline) -> io::Result<UnixStream> {
-    let kind = SockType::Stream;
-    let socket = socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    let left = i64::try_from(deadline.left()?.as_millis()).unwrap_or(i64::MAX).max(1);
-    socket::setsockopt(&socket, sockopt::SendTimeout, &TimeVal::milliseconds(left))?;
-    socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(UnixStream::from(socket))
 }
 
 fn question(ip: IpAddr) -> Vec<u8> {
@@ -236,18 +223,6 @@ pub(crate) mod tests {
         let late = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
         assert!(late, "{error}");
         thread.join().unwrap();
-    }
-
-    #[test]
-    fn a_full_queue_ends_with_the_deadline() {
-        let path = std::env::temp_dir().join(format!("p0f-{}-full", std::process::id()));
-        let _old = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).unwrap();
-        socket::listen(&listener, socket::Backlog::new(1).unwrap()).unwrap();
-        let short = || Deadline::after(Duration::from_millis(100));
-        let waiting: Vec<_> = (0..5).map(|_| connect(&path, short())).collect();
-        assert!(waiting.iter().any(Result::is_err), "the queue never fills");
-        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

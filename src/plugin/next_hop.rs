@@ -1,11 +1,15 @@
-//! What plugins share that speak with the next server: where it is, how an address is written to it,
-//! and how its refusals become ours.
+//! What plugins share that speak with the next server: where it is, how a message and its envelope are
+//! written to it, and how its answers become ours.
 
+use crate::client::smtp::forward::{Mail, Outcome};
 use crate::client::smtp::reply::Reply;
 use crate::config::routes::Server;
 use crate::dns::{Answer, Kind, Question};
+use crate::plugin::cx::MessageView;
+use crate::plugin::log::{Level, foreign};
 use crate::plugin::{Cx, Pending, Verdict};
 use crate::smtp::address::Address;
+use crate::smtp::session::Transaction;
 use std::net::{IpAddr, SocketAddr};
 
 /// Where a server is; the inner error says in words why nobody knows.
@@ -43,6 +47,119 @@ pub fn path(address: &Address) -> String {
             format!("<{local}@{domain}>")
         }
     }
+}
+
+/// A message and its envelope as a server is given them.
+pub struct Letter<'a> {
+    sender: String,
+    recipients: Vec<String>,
+    utf8: bool,
+    eight_bit: bool,
+    parts: [&'a [u8]; 3],
+    id: String,
+}
+
+impl<'a> Letter<'a> {
+    /// Writes it.
+    pub fn new(envelope: &Transaction, message: &MessageView<'a>) -> Letter<'a> {
+        let sender = envelope.mail.reverse_path.address();
+        let foreign = |address: &Address| !address.local().is_ascii();
+        let header = message.current.header(message.received);
+        Letter {
+            sender: sender.map_or_else(|| "<>".to_string(), path),
+            recipients: envelope.recipients.iter().map(path).collect(),
+            // A client that declares UTF-8 and has none in addresses and header needs nothing.
+            utf8: envelope.recipients.iter().chain(sender).any(foreign)
+                || (envelope.mail.utf8 && !header.is_ascii()),
+            eight_bit: envelope.mail.eight_bit,
+            parts: message.current.parts(message.received),
+            id: message.message_id(),
+        }
+    }
+
+    /// As the client that hands it over wants it.
+    pub fn mail(&self) -> Mail<'_> {
+        Mail {
+            sender: &self.sender,
+            recipients: &self.recipients,
+            utf8: self.utf8,
+            eight_bit: self.eight_bit,
+            parts: &self.parts,
+        }
+    }
+
+    /// The Message-ID in angle brackets.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// What log and client are told of an outcome at `server`; `queued` is the text for a message that it
+/// has.
+pub fn told(
+    cx: &mut Cx<'_>,
+    server: &str,
+    letter: &Letter<'_>,
+    outcome: Outcome,
+    queued: impl FnOnce(&Reply) -> String,
+) -> Verdict {
+    let shown = foreign(server.as_bytes());
+    let id = foreign(letter.id.as_bytes());
+    let said = |reply: &Reply| format!("{} {}", reply.code, foreign(reply.text().as_bytes()));
+    match outcome {
+        Outcome::Taken(reply) => {
+            cx.log(Level::Info, format!("pass, {shown} has it: {}, {id}", said(&reply)));
+            Verdict::Ok(Some(queued(&reply).into()))
+        }
+        Outcome::Refused(reply) => {
+            cx.log(Level::Info, format!("fail, {shown} says {}", said(&reply)));
+            refused(&reply, (3, 0), &reply.text())
+        }
+        Outcome::RecipientRefused(place, reply) => {
+            let who = letter.recipients.get(place).map_or("", String::as_str);
+            let words =
+                format!("fail, {shown} says {} of {}", said(&reply), foreign(who.as_bytes()));
+            cx.log(Level::Info, words);
+            refused(&reply, (1, 1), &format!("{who}: {}", reply.text()))
+        }
+        Outcome::TooLarge(limit) => {
+            cx.log(Level::Info, format!("fail, {shown} takes no more than {limit} octets"));
+            let text = refusal(&format!("larger than {limit} octets"));
+            Verdict::deny((3, 4), text).for_storage()
+        }
+        Outcome::NoUtf8 => {
+            cx.log(Level::Info, format!("fail, {shown} does not offer SMTPUTF8"));
+            Verdict::deny((6, 7), refusal(&format!("{server} does not offer SMTPUTF8")))
+        }
+        Outcome::NoXclient => {
+            cx.log(Level::Error, format!("error, {shown} does not offer XCLIENT"));
+            Verdict::deny_soft((3, 5), refusal("Server does not advertise XCLIENT support"))
+        }
+        Outcome::Unreachable(words) => unreachable(cx, server, &words),
+        Outcome::InPart(replies) => {
+            let all = replies.iter().map(said).collect::<Vec<_>>().join(", ");
+            let words =
+                format!("error, {shown} has it for some only ({all}): a possible duplicate");
+            cx.log(Level::Warning, format!("{words}, {id}"));
+            Verdict::deny_soft((3, 0), refusal("not for all recipients"))
+        }
+        Outcome::Unknown(words) => {
+            let words = foreign(words.as_bytes());
+            let line = format!(
+                "error, {shown} did not answer to the end of the message ({words}): it may have it \
+                 all the same, a possible duplicate, {id}"
+            );
+            cx.log(Level::Warning, line);
+            Verdict::deny_soft((4, 2), refusal(&format!("no answer from {server}")))
+        }
+    }
+}
+
+/// There is nobody to take the message now.
+pub fn unreachable(cx: &mut Cx<'_>, server: &str, words: &str) -> Verdict {
+    let text = format!("Unable to connect to {server}: {words}");
+    cx.log(Level::Warning, format!("fail, {}", foreign(text.as_bytes())));
+    Verdict::deny_soft((4, 1), text)
 }
 
 /// What the client is told for the server's refusal: its class, its enhanced status (or `default` where

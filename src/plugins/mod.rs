@@ -189,6 +189,7 @@ pub static REGISTRY: &[Entry] = &[
          goodrcptto for check_goodrcptto, or let check_smtp_forward ask the server that has them",
     ),
     plugin("queue/discard", &[], queue::discard::load),
+    plugin("queue/lmtp", &[], queue::lmtp::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
     plugin("queue/qmail-queue", &[], queue::qmail_queue::load),
     plugin("queue/smtp-forward", &[], queue::smtp_forward::load),

@@ -6,6 +6,7 @@
 mod hop;
 
 mod forward;
+mod lmtp;
 mod qmail;
 
 use crate::daemon::house::House;

@@ -62,12 +62,12 @@ pub struct Mail<'a> {
 }
 
 impl Mail<'_> {
-    pub(in crate::client) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
     }
 
     /// MAIL and each RCPT, with the parameters that the server understands.
-    pub(in crate::client) fn commands(&self, offers: &Extensions) -> Vec<String> {
+    fn commands(&self, offers: &Extensions) -> Vec<String> {
         let mut mail = format!("MAIL FROM:{}", self.sender);
         if offers.size.is_some() {
             mail.push_str(&format!(" SIZE={}", self.size()));
@@ -101,8 +101,19 @@ pub enum Outcome {
     NoXclient,
     /// Nobody has it: there is no server, or none that one can talk to; in words.
     Unreachable(String),
+    /// Some recipients have it, and some have not: the answers in order. Only LMTP has such an end.
+    InPart(Vec<Reply>),
     /// All of it was sent, and whether the server has it is not known; in words.
     Unknown(String),
+}
+
+/// Who answers behind the final dot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client) enum Answers {
+    /// The server, for all.
+    One,
+    /// The server, for each recipient in turn (LMTP).
+    Each,
 }
 
 /// In which state the connection is left.
@@ -169,7 +180,7 @@ fn introduce(hop: &NextHop<'_>, deadline: Deadline) -> Result<Result<Line, Outco
 /// One transaction, and what becomes of the connection behind it. An error means that nobody has the
 /// message.
 fn go(pool: &Pool, mut line: Line, mail: &Mail<'_>, reusable: bool) -> Result<Outcome, Trouble> {
-    let (outcome, after) = transact(&mut line.connection, &line.offers, mail)?;
+    let (outcome, after) = transact(&mut line.connection, &line.offers, mail, Answers::One)?;
     let clean = match after {
         After::Clean => true,
         After::Open => {
@@ -186,10 +197,12 @@ fn go(pool: &Pool, mut line: Line, mail: &Mail<'_>, reusable: bool) -> Result<Ou
     Ok(outcome)
 }
 
-fn transact(
+/// One transaction. An error means that nobody has the message.
+pub(in crate::client) fn transact(
     connection: &mut Connection,
     offers: &Extensions,
     mail: &Mail<'_>,
+    answers: Answers,
 ) -> Result<(Outcome, After), Trouble> {
     if mail.utf8 && !offers.utf8 {
         return Ok((Outcome::NoUtf8, After::Clean));
@@ -203,14 +216,14 @@ fn transact(
     }
     let answer = connection.command("DATA")?;
     match answer.class() {
-        3 => Ok(send_text(connection, mail)?),
+        3 => Ok(send_text(connection, mail, answers)?),
         2 => Err(Trouble::Fault("it does not answer as an SMTP server")),
         _ => Ok((Outcome::Refused(answer), After::Open)),
     }
 }
 
 /// MAIL and RCPT; what comes back is a refusal.
-pub(in crate::client) fn envelope(
+fn envelope(
     connection: &mut Connection,
     offers: &Extensions,
     mail: &Mail<'_>,
@@ -255,31 +268,62 @@ fn refused((place, reply): (usize, Reply)) -> Outcome {
     }
 }
 
-/// The text and the dot. An error means that the dot was not sent.
-fn send_text(connection: &mut Connection, mail: &Mail<'_>) -> Result<(Outcome, After), Trouble> {
+/// The text, the dot, and what is said of it. An error means that the dot was not sent.
+fn send_text(
+    connection: &mut Connection,
+    mail: &Mail<'_>,
+    answers: Answers,
+) -> Result<(Outcome, After), Trouble> {
     let last = match hand_over(connection, mail)? {
         Ok(last) => last,
         Err(reply) => return Ok((Outcome::Refused(reply), After::Dead)),
     };
-    let sent = connection.send(&last);
-    if sent.is_err() {
+    let unknown = |trouble: Trouble| (Outcome::Unknown(trouble.to_string()), After::Dead);
+    if let Err(error) = connection.send(&last) {
+        // It may have said why before it left.
         connection.deadline = connection.deadline.within(FAREWELL);
+        return Ok(match connection.answer() {
+            Ok(reply) if reply.class() > 3 => (Outcome::Refused(reply), After::Dead),
+            _ => unknown(error.into()),
+        });
     }
-    Ok(match (sent, connection.answer()) {
-        (_, Ok(reply)) if matches!(reply.class(), 4 | 5) => (Outcome::Refused(reply), After::Clean),
-        (Ok(()), Ok(reply)) if reply.class() == 2 => (Outcome::Taken(reply), After::Clean),
-        (Err(error), _) => (Outcome::Unknown(Trouble::from(error).to_string()), After::Dead),
-        (_, Err(trouble)) => (Outcome::Unknown(trouble.to_string()), After::Dead),
-        (_, Ok(_)) => {
-            let words = "it does not answer as an SMTP server".to_string();
-            (Outcome::Unknown(words), After::Dead)
+    let count = match answers {
+        Answers::One => 1,
+        Answers::Each => mail.recipients.len(),
+    };
+    let mut replies = Vec::with_capacity(count);
+    while replies.len() < count {
+        match connection.answer() {
+            Ok(reply) if reply.class() != 3 => replies.push(reply),
+            Ok(_) => return Ok(unknown(Trouble::Fault("it does not answer as an SMTP server"))),
+            Err(trouble) => return Ok(unknown(trouble)),
         }
-    })
+    }
+    Ok((summed_up(replies, answers), After::Clean))
+}
+
+/// One answer, or one for each recipient, as an outcome.
+fn summed_up(mut replies: Vec<Reply>, answers: Answers) -> Outcome {
+    let taken = replies.iter().filter(|reply| reply.class() == 2).count();
+    if taken > 0 && taken < replies.len() {
+        return Outcome::InPart(replies);
+    }
+    let permanent = replies.iter().position(|reply| reply.class() == 5);
+    let place = permanent.unwrap_or(0).min(replies.len().saturating_sub(1));
+    if replies.is_empty() {
+        return Outcome::Unknown("there was no recipient".to_string());
+    }
+    let reply = replies.swap_remove(place);
+    match answers {
+        _ if taken > 0 => Outcome::Taken(reply),
+        Answers::One => Outcome::Refused(reply),
+        Answers::Each => Outcome::RecipientRefused(place, reply),
+    }
 }
 
 /// Sends the text but for its last piece, which comes back with the dot behind it. A server that has
 /// seen enough says so before the end: the inner error.
-pub(in crate::client) fn hand_over(
+fn hand_over(
     connection: &mut Connection,
     mail: &Mail<'_>,
 ) -> Result<Result<Vec<u8>, Reply>, Trouble> {

@@ -32,16 +32,15 @@
 //! client is told 451, so that the mail is not lost, and the log calls it a possible duplicate.
 
 use crate::client::deadline::Deadline;
-use crate::client::smtp::forward::{Client, Mail, NextHop, Outcome, forward};
+use crate::client::smtp::forward::{Client, NextHop, Outcome, forward};
 use crate::client::smtp::pool::Pool;
+use crate::client::smtp::reply::Reply;
 use crate::config::routes::{Routes, Server};
-use crate::plugin::cx::MessageView;
-use crate::plugin::log::{Level, foreign};
-use crate::plugin::next_hop::{addresses, path, refusal, refused};
+use crate::plugin::log::Level;
+use crate::plugin::next_hop::{Letter, addresses, refusal, told, unreachable};
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
 use crate::smtp::address::Address;
-use crate::smtp::session::Transaction;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,11 +115,16 @@ impl Plugin for SmtpForward {
         };
         let found = match addresses(cx, server)? {
             Ok(found) => found,
-            Err(words) => return Ok(unreachable(cx, server, words)),
+            Err(words) => return Ok(unreachable(cx, &server.host, words)),
         };
         cx.lane(Lane::Writers)?;
-        let outcome = self.hand_over(cx, &found, envelope, &message);
-        Ok(told(cx, server, envelope, &message, outcome))
+        let letter = Letter::new(envelope, &message);
+        let outcome = self.hand_over(cx, &found, &letter);
+        let queued = |reply: &Reply| {
+            let name = reply.last_word().unwrap_or_else(|| "it".to_string());
+            format!("queued as {name}")
+        };
+        Ok(told(cx, &server.host, &letter, outcome, queued))
     }
 }
 
@@ -133,13 +137,7 @@ impl SmtpForward {
         }
     }
 
-    fn hand_over(
-        &self,
-        cx: &Cx<'_>,
-        servers: &[SocketAddr],
-        envelope: &Transaction,
-        message: &MessageView<'_>,
-    ) -> Outcome {
+    fn hand_over(&self, cx: &Cx<'_>, servers: &[SocketAddr], letter: &Letter<'_>) -> Outcome {
         let peer = cx.peer();
         let client = Client {
             name: peer.name.as_deref(),
@@ -150,84 +148,8 @@ impl SmtpForward {
         };
         let client = self.xclient.then_some(client);
         let next = NextHop { servers, me: &cx.config().rules.me, client };
-        let sender = envelope.mail.reverse_path.address();
-        let foreign = |address: &Address| !address.local().is_ascii();
-        let header = message.current.header(message.received);
-        let recipients: Vec<String> = envelope.recipients.iter().map(path).collect();
-        let mail = Mail {
-            sender: &sender.map_or_else(|| "<>".to_string(), path),
-            recipients: &recipients,
-            // A sender that offers UTF-8 and has none in address and header needs nothing.
-            utf8: envelope.recipients.iter().chain(sender).any(foreign)
-                || (envelope.mail.utf8 && !header.is_ascii()),
-            eight_bit: envelope.mail.eight_bit,
-            parts: &message.current.parts(message.received),
-        };
-        forward(&self.pool, &next, &mail, Deadline::after(self.timeout))
+        forward(&self.pool, &next, &letter.mail(), Deadline::after(self.timeout))
     }
-}
-
-/// What log and client are told.
-fn told(
-    cx: &mut Cx<'_>,
-    server: &Server,
-    envelope: &Transaction,
-    message: &MessageView<'_>,
-    outcome: Outcome,
-) -> Verdict {
-    let shown = foreign(server.host.as_bytes());
-    let id = foreign(message.message_id().as_bytes());
-    match outcome {
-        Outcome::Taken(reply) => {
-            let words = foreign(reply.text().as_bytes());
-            cx.log(Level::Info, format!("pass, {shown} has it: {words}, {id}"));
-            let name = reply.last_word().unwrap_or_else(|| "it".to_string());
-            Verdict::Ok(Some(format!("queued as {name}").into()))
-        }
-        Outcome::Refused(reply) => {
-            let words = reply.text();
-            let line = format!("fail, {shown} says {} {}", reply.code, foreign(words.as_bytes()));
-            cx.log(Level::Info, line);
-            refused(&reply, (3, 0), &words)
-        }
-        Outcome::RecipientRefused(place, reply) => {
-            let who = envelope.recipients.get(place).map(path).unwrap_or_default();
-            let words = format!("{who}: {}", reply.text());
-            let line = format!("fail, {shown} says {} {}", reply.code, foreign(words.as_bytes()));
-            cx.log(Level::Info, line);
-            refused(&reply, (1, 1), &words)
-        }
-        Outcome::TooLarge(limit) => {
-            cx.log(Level::Info, format!("fail, {shown} takes no more than {limit} octets"));
-            let text = refusal(&format!("larger than {limit} octets"));
-            Verdict::deny((3, 4), text).for_storage()
-        }
-        Outcome::NoUtf8 => {
-            cx.log(Level::Info, format!("fail, {shown} does not offer SMTPUTF8"));
-            Verdict::deny((6, 7), refusal(&format!("{} does not offer SMTPUTF8", server.host)))
-        }
-        Outcome::NoXclient => {
-            cx.log(Level::Error, format!("error, {shown} does not offer XCLIENT"));
-            Verdict::deny_soft((3, 5), refusal("Server does not advertise XCLIENT support"))
-        }
-        Outcome::Unreachable(words) => unreachable(cx, server, &words),
-        Outcome::Unknown(words) => {
-            let words = foreign(words.as_bytes());
-            let line = format!(
-                "error, {shown} did not answer to the end of the message ({words}): it may have it \
-                 all the same, a possible duplicate, {id}"
-            );
-            cx.log(Level::Warning, line);
-            Verdict::deny_soft((4, 2), refusal(&format!("no answer from {}", server.host)))
-        }
-    }
-}
-
-/// There is nobody to take the message now.
-fn unreachable(cx: &mut Cx<'_>, server: &Server, words: &str) -> Verdict {
-    let text = format!("Unable to connect to {}: {words}", server.host);
-    cx.log(Level::Warning, format!("fail, {}", foreign(text.as_bytes())));
-    Verdict::deny_soft((4, 1), text)
 }
 
 #[cfg(test)]

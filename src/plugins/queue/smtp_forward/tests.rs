@@ -70,7 +70,7 @@ fn a_mail_goes_through() {
         let mail = format!("MAIL FROM:{sender}");
         let (reply, log) = send(&mut trial, &mail, &recipients, TEXT);
         assert_eq!(reply, "250 2.0.0 queued as 4XYZ");
-        let expected = "queue::smtp_2dforward: pass, 127.0.0.1 has it: 2.0.0 Ok: queued as 4XYZ, \
+        let expected = "queue::smtp_2dforward: pass, 127.0.0.1 has it: 250 2.0.0 Ok: queued as 4XYZ, \
                         <1@example.org>";
         assert_eq!(log, expected);
         let heard = hop.heard();
@@ -89,8 +89,13 @@ fn a_mail_goes_through() {
 #[test]
 fn the_servers_words_are_the_clients() {
     for (verb, said, reply, log) in [
-        (".", "250 ok", "250 2.0.0 queued as ok", "pass, 127.0.0.1 has it: ok, <1@example.org>"),
-        (".", "250", "250 2.0.0 queued as it", "pass, 127.0.0.1 has it: , <1@example.org>"),
+        (
+            ".",
+            "250 ok",
+            "250 2.0.0 queued as ok",
+            "pass, 127.0.0.1 has it: 250 ok, <1@example.org>",
+        ),
+        (".", "250", "250 2.0.0 queued as it", "pass, 127.0.0.1 has it: 250 , <1@example.org>"),
         (
             ".",
             "554 5.7.1 spam",
@@ -113,13 +118,13 @@ fn the_servers_words_are_the_clients() {
             "RCPT TO:<c",
             "550 no such user",
             "554 5.1.1 Unable to queue message (<c@example.net>: no such user) [7.1]",
-            "fail, 127.0.0.1 says 550 <c@example.net>: no such user",
+            "fail, 127.0.0.1 says 550 no such user of <c@example.net>",
         ),
         (
             "RCPT TO:<b",
             "452 4.2.2 quota",
             "452 4.2.2 Unable to queue message (<b@example.com>: 4.2.2 quota) [7.1]",
-            "fail, 127.0.0.1 says 452 <b@example.com>: 4.2.2 quota",
+            "fail, 127.0.0.1 says 452 4.2.2 quota of <b@example.com>",
         ),
         (
             "EHLO",
