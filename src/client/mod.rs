@@ -5,6 +5,7 @@ pub mod deadline;
 pub mod lmtp;
 pub mod maildir;
 pub mod p0f;
+pub mod pipe;
 pub mod program;
 pub mod qmail;
 pub mod smtp;

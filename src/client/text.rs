@@ -104,6 +104,11 @@ impl WireText {
         Self { buffer, line_end: b"\r\n", at_start: true, held_cr: false }
     }
 
+    /// For a program that reads batch SMTP: LF line ends.
+    pub(in crate::client) fn unix(expected: usize) -> Self {
+        Self { line_end: b"\n", ..Self::new(expected) }
+    }
+
     /// Hands on the parts in pieces of at most 64 KiB. The last piece comes back instead, so that the
     /// final dot can be written with it.
     pub(in crate::client) fn put_all<E>(

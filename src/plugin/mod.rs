@@ -70,6 +70,7 @@ mod lookup;
 pub mod next_hop;
 pub mod own;
 pub mod policy;
+pub mod program;
 pub mod question;
 pub mod site;
 pub mod visit;

@@ -7,6 +7,7 @@ use crate::config::routes::Server;
 use crate::dns::{Answer, Kind, Question};
 use crate::plugin::cx::MessageView;
 use crate::plugin::log::{Level, foreign};
+use crate::plugin::program::refusal;
 use crate::plugin::{Cx, Pending, Verdict};
 use crate::smtp::address::Address;
 use crate::smtp::session::Transaction;
@@ -171,11 +172,6 @@ pub fn refused(reply: &Reply, default: (u16, u16), words: &str) -> Verdict {
         _ => Verdict::deny_soft(status, text),
     };
     if matches!(reply.code, 452 | 552) { verdict.for_storage() } else { verdict }
-}
-
-/// The text of a refusal, as qpsmtpd words it.
-pub fn refusal(words: &str) -> String {
-    format!("Unable to queue message ({words})")
 }
 
 #[cfg(test)]

@@ -112,6 +112,12 @@ impl House {
         mails
     }
 
+    /// The files in a folder, in no order.
+    pub(crate) fn files(&self, folder: &str) -> Vec<Vec<u8>> {
+        let names = self.names(folder);
+        names.iter().map(|name| fs::read(self.path(folder).join(name)).unwrap()).collect()
+    }
+
     /// Names in one of the folders.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();

@@ -7,6 +7,8 @@ mod hop;
 
 mod forward;
 mod lmtp;
+mod maildir;
+mod programs;
 mod qmail;
 
 use crate::daemon::house::House;
@@ -41,6 +43,16 @@ const BEHIND: &str = "MAIL FROM:<smuggled@example.org>\r\nRCPT TO:<b@example.com
 fn leaves_clean(queue: &str, delivered: impl Fn() -> Vec<Vec<u8>>) {
     let house = House::new();
     house.queue(queue);
+    smuggle(&house, delivered, |text| {
+        let rest = text.replace("\r\n", "");
+        assert!(!rest.contains(['\r', '\n', '\0']), "{text:?}");
+        let end = text.find("\r\n.\r\n").map(|at| at + 5);
+        assert_eq!(end, Some(text.len()), "{text:?}");
+    });
+}
+
+/// Sends the sequences; each text that was delivered is checked.
+fn smuggle(house: &House, delivered: impl Fn() -> Vec<Vec<u8>>, check: impl Fn(&str)) {
     house.set("bare_newline", "normalize");
     let daemon = house.start();
     let mut client = daemon.client();
@@ -56,14 +68,7 @@ fn leaves_clean(queue: &str, delivered: impl Fn() -> Vec<Vec<u8>>) {
         sent += 2;
         let texts = delivered();
         assert_eq!(texts.len(), sent, "{sequence:?}");
-        for text in &texts {
-            let shown = String::from_utf8_lossy(text);
-            assert!(!shown.contains('\0'), "{shown:?}");
-            let rest = shown.replace("\r\n", "");
-            assert!(!rest.contains(['\r', '\n']), "{shown:?}");
-            let end = shown.find("\r\n.\r\n").map(|at| at + 5);
-            assert_eq!(end, Some(shown.len()), "{shown:?}");
-        }
+        texts.iter().for_each(|text| check(&String::from_utf8_lossy(text)));
     }
     daemon.stop();
 }

@@ -62,7 +62,7 @@ pub struct Mail<'a> {
 }
 
 impl Mail<'_> {
-    fn size(&self) -> usize {
+    pub(in crate::client) fn size(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
     }
 

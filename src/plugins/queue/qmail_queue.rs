@@ -23,11 +23,10 @@
 //! lost, and the log calls it a possible duplicate.
 
 use crate::client::deadline::Deadline;
-use crate::client::program::{Ending, Run};
 use crate::client::qmail::{Mail, queue};
 use crate::client::words;
 use crate::plugin::cx::MessageView;
-use crate::plugin::log::{Level, foreign};
+use crate::plugin::program::{Judged, judge, not_started, refusal, told};
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
 use crate::smtp::address::Address;
@@ -89,69 +88,28 @@ impl QmailQueue {
             parts: &message.current.parts(message.received),
             client: &cx.peer().ip.to_string(),
         };
-        let shown = foreign(self.program.to_string_lossy().as_bytes());
-        let run = match queue(&self.program, &mail, Deadline::after(self.timeout)) {
-            Ok(run) => run,
-            Err(error) => {
-                cx.log(Level::Error, format!("error, {shown} does not run: {}", words(&error)));
-                return Verdict::deny_soft((3, 0), "Unable to queue message");
+        let shown = self.program.to_string_lossy();
+        match queue(&self.program, &mail, Deadline::after(self.timeout)) {
+            Err(error) => not_started(cx, &shown, &words(&error)),
+            Ok(run) => {
+                let (id, time) = (message.message_id(), cx.now().unix_seconds());
+                let queued = || format!("Queued! {time} qp {} {id}", run.pid);
+                told(cx, &shown, &run, &id, judge(&run, of_code), queued)
             }
-        };
-        let id = message.message_id();
-        let said = match run.words() {
-            said if said.is_empty() => said,
-            said => format!(", it said: {}", foreign(said.as_bytes())),
-        };
-        let Outcome { level, words, verdict } = outcome(&run);
-        let line = format!("{words}, {shown} qp {} {}{said}", run.pid, foreign(id.as_bytes()));
-        cx.log(level, line);
-        verdict.unwrap_or_else(|| {
-            let time = cx.now().unix_seconds();
-            Verdict::Ok(Some(format!("Queued! {time} qp {} {id}", run.pid).into()))
-        })
+        }
     }
 }
 
-/// What is made of a run.
-struct Outcome {
-    level: Level,
-    /// The line in the log.
-    words: String,
-    /// None: the message is queued.
-    verdict: Option<Verdict>,
-}
-
-/// Judges a run: of the ways a program can end, one means that it has the message.
-fn outcome(run: &Run) -> Outcome {
-    let unsure = |why: &str, text: String| Outcome {
-        level: Level::Warning,
-        words: format!("error, {why}: it may be queued all the same, a possible duplicate"),
-        verdict: Some(Verdict::deny_soft((3, 0), text)),
+/// What an exit code means for the message.
+fn of_code(code: i32) -> Judged {
+    let ((subject, detail), meaning) = meaning(code);
+    let text = refusal(&code.to_string());
+    let verdict = match code {
+        0 => return Judged::queued(),
+        11..=40 => Verdict::deny((subject, detail), text),
+        _ => Verdict::deny_soft((subject, detail), text),
     };
-    let text = |what: String| format!("Unable to queue message ({what})");
-    match run.ending {
-        Ending::Exited(0) if run.took_all => {
-            Outcome { level: Level::Info, words: "pass, queued".to_string(), verdict: None }
-        }
-        Ending::Exited(0) => unsure(
-            "it left part of what it was given unread, and says that all is well",
-            text("0, but not all was read".to_string()),
-        ),
-        Ending::Exited(code) => {
-            let (status, meaning) = meaning(code);
-            let text = text(code.to_string());
-            let verdict = match code {
-                11..=40 => Verdict::deny(status, text),
-                _ => Verdict::deny_soft(status, text),
-            };
-            let words = format!("fail, exit code {code} ({meaning})");
-            Outcome { level: Level::Warning, words, verdict: Some(verdict) }
-        }
-        Ending::Signalled(signal) => {
-            unsure(&format!("killed by signal {signal}"), text(format!("signal {signal}")))
-        }
-        Ending::Killed => unsure("killed, its time was over", text("timed out".to_string())),
-    }
+    Judged::refused(&format!("exit code {code} ({meaning})"), verdict)
 }
 
 /// The enhanced status and the meaning of an exit code, as qmail-queue and the programs that take its
@@ -218,15 +176,6 @@ mod tests {
 
     #[test]
     fn exit_codes_and_their_replies() {
-        let run = |ending, took_all| Run { pid: 7, ending, took_all, said: Vec::new() };
-        let reply = |verdict: &Option<Verdict>| match verdict {
-            None => "250".to_string(),
-            Some(verdict) => {
-                let class = if matches!(verdict, Verdict::Deny(_)) { 5 } else { 4 };
-                let refusal = verdict.refusal().unwrap();
-                format!("{class}.{}.{} {}", refusal.status.0, refusal.status.1, refusal.text)
-            }
-        };
         for (code, expected) in [
             (0, "250"),
             (1, "4.3.0"),
@@ -253,23 +202,19 @@ mod tests {
             (111, "4.3.0"),
             (255, "4.3.0"),
         ] {
-            let outcome = outcome(&run(Ending::Exited(code), code == 0));
-            let seen = reply(&outcome.verdict);
-            assert!(seen.starts_with(expected), "{code}: {seen}");
-            if code > 0 {
-                assert!(seen.ends_with(&format!(" Unable to queue message ({code})")), "{seen}");
-            }
-            assert!(!outcome.words.contains("duplicate"), "{code}: {}", outcome.words);
-        }
-        for (ending, expected) in [
-            (Ending::Exited(0), "4.3.0 Unable to queue message (0, but not all was read)"),
-            (Ending::Signalled(9), "4.3.0 Unable to queue message (signal 9)"),
-            (Ending::Killed, "4.3.0 Unable to queue message (timed out)"),
-        ] {
-            let outcome = outcome(&run(ending, false));
-            assert_eq!(reply(&outcome.verdict), expected);
-            assert!(outcome.words.contains("possible duplicate"), "{}", outcome.words);
-            assert_eq!(outcome.level, Level::Warning);
+            let judged = of_code(code);
+            let (_, words, verdict) = judged.parts();
+            let seen = verdict.map_or_else(
+                || "250".to_string(),
+                |verdict| {
+                    let class = if matches!(verdict, Verdict::Deny(_)) { 5 } else { 4 };
+                    let refusal = verdict.refusal().unwrap();
+                    assert_eq!(&*refusal.text, format!("Unable to queue message ({code})"));
+                    format!("{class}.{}.{}", refusal.status.0, refusal.status.1)
+                },
+            );
+            assert_eq!(seen, expected, "{code}");
+            assert!(!words.contains("duplicate"), "{code}: {words}");
         }
     }
 

@@ -77,7 +77,7 @@ fn a_server_that_takes_the_mail_and_dies() {
 fn a_lost_answer_is_a_possible_duplicate() {
     for act in [Act::Hang, Act::Leave(String::new()), Act::Say("250-and\r\n251 so on\r\n".into())] {
         let hop = Hop::start(ALL, move |_, line| (line == ".").then(|| act.clone()));
-        let house = house(hop.address().port(), "timeout 3");
+        let house = house(hop.address().port(), "timeout 5");
         let daemon = house.start();
         let mut client = daemon.client();
         let reply = client.deliver(b"Message-ID: <lost@example.org>\r\n\r\n");

@@ -25,7 +25,7 @@ fn nothing_can_be_smuggled() {
 fn a_lost_answer_is_a_possible_duplicate() {
     let hop = Hop::start(&[], |_, line| (line == ".").then_some(Act::Hang));
     let house = House::new();
-    house.queue(&format!("queue/lmtp 127.0.0.1 {} timeout 3", hop.address().port()));
+    house.queue(&format!("queue/lmtp 127.0.0.1 {} timeout 5", hop.address().port()));
     let daemon = house.start();
     let mut client = daemon.client();
     let reply = client.deliver(b"Message-ID: <lost@example.org>\r\n\r\n");
