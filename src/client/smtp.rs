@@ -16,7 +16,7 @@ pub mod pool;
 pub mod reply;
 #[cfg(test)]
 pub(crate) mod script;
-pub(in crate::client) mod transport;
+pub mod transport;
 
 use crate::client::deadline::Deadline;
 use connection::{Connection, EHLO, Trouble, judged};

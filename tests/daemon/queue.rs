@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "some of what it can do is only for the library's own tests")]
 mod hop;
 
+mod duplicates;
 mod forward;
 mod lmtp;
 mod maildir;

@@ -1,4 +1,5 @@
-//! What octets go over: a socket now; one that encrypts is to be wrapped around it (STARTTLS).
+//! What octets go over: a socket. What encrypts is not written here, since one module alone knows how to
+//! do that; it is another [`Transport`] around this one, made by whoever owns that knowledge.
 //!
 //! Each call waits for what is left of the conversation's deadline and no longer.
 
@@ -12,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Both directions of a connection.
-pub(in crate::client) trait Transport: Send {
+pub trait Transport: Send {
     /// Waits for octets; 0 is the end.
     ///
     /// # Errors
@@ -30,11 +31,11 @@ pub(in crate::client) trait Transport: Send {
 }
 
 /// A connected socket.
-pub(in crate::client) struct Socket(OwnedFd);
+pub struct Socket(OwnedFd);
 
 impl Socket {
     /// Takes a connection over.
-    pub(in crate::client) fn new(stream: impl Into<OwnedFd>) -> Socket {
+    pub fn new(stream: impl Into<OwnedFd>) -> Socket {
         Socket(stream.into())
     }
 
@@ -42,7 +43,7 @@ impl Socket {
     ///
     /// # Errors
     /// The system's; `TimedOut` when `limit` has passed.
-    pub(in crate::client) fn connect(server: &SocketAddr, limit: Duration) -> io::Result<Socket> {
+    pub fn connect(server: &SocketAddr, limit: Duration) -> io::Result<Socket> {
         let stream = TcpStream::connect_timeout(server, limit.max(Duration::from_millis(1)))?;
         // What is worth one segment is sent in one piece, so waiting for more gains nothing.
         stream.set_nodelay(true)?;

@@ -190,19 +190,3 @@ fn a_stop_waits_for_it() {
     assert!(reply.starts_with("250 2.0.0 Queued! "), "{reply}");
     assert!(daemon.wait().success());
 }
-
-/// A client that goes while the program has its mail will send it again: the log says so.
-#[test]
-fn a_client_that_is_gone_is_told_of() {
-    let script = "cat >$here/text; cat <&1 >/dev/null; mkfifo $here/fifo; read word <$here/fifo";
-    let house = house(script, "");
-    let daemon = house.start();
-    let mut client = daemon.client();
-    client.data();
-    client.send("Message-ID: <gone@example.org>\r\n\r\n.\r\n");
-    until("the program", || house.path("fifo").exists().then_some(()));
-    client.reset();
-    fs::write(house.path("fifo"), "go on\n").unwrap();
-    daemon.log.line("accepted, but the client was gone before it could be told 250");
-    daemon.stop();
-}
