@@ -26,6 +26,7 @@ mod nameserver;
 mod passwords;
 mod peers;
 mod proxy;
+mod queue;
 mod reload;
 mod signals;
 mod spool;

@@ -9,6 +9,7 @@
 //!                                end unless a line names rcpt_ok or queue/…; $TMP is a folder
 //! file rcpthosts: example.com    a line of a config file (repeat for more lines; where not said:
 //!                                me = mx.example.net, rcpthosts = example.com, loglevel = 6)
+//! program NAME: exec cat          a line of a shell script $TMP/NAME (repeat for more lines)
 //! peer: 192.0.2.1                the client; 192.0.2.1 in the pure form, loopback over TCP
 //! dns: NAME TYPE DATA            or NXDOMAIN, NODATA, SERVFAIL, TIMEOUT, or RESTS for a list that is
 //!                                left alone for a while; other names: NXDOMAIN

@@ -17,7 +17,7 @@ mod template;
 
 pub use template::{Recipient, Template};
 
-use content::UnixText;
+use crate::client::text::UnixText;
 use disk::{Disk, System};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -380,7 +380,6 @@ fn make_all<'p, D: Disk>(
 mod fuzzing {
     /// Feeds arbitrary octets to everything here that meets foreign text: see the asserts.
     pub fn fuzz(data: &[u8]) {
-        super::content::fuzz(data);
         super::template::fuzz(data);
         super::name::fuzz(data);
     }

@@ -8,11 +8,16 @@ pub mod dovecot_auth;
 pub mod filter;
 pub mod imap_login;
 pub mod ldap_bind;
+pub mod lmtp;
 pub mod maildir;
 pub mod p0f;
+pub mod pipe;
+pub mod program;
+pub mod qmail;
 pub mod shadow;
 pub mod smtp;
 pub mod stream;
+pub mod text;
 mod unix;
 
 use nix::errno::Errno;

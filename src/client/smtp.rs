@@ -1,4 +1,5 @@
-//! A blocking SMTP client: it asks the next server whether it would take a message.
+//! The client's side of SMTP: asking the next server whether it would take a message, and (in
+//! `forward.rs`) handing one over.
 //!
 //! Mail that a server behind us will not take must not be accepted here, or its sender, who is
 //! mostly forged, gets a bounce. So the question is put while the client still waits: greeting, EHLO
@@ -6,24 +7,21 @@
 //! command is sent before the answer to the last one is whole, and a server that talks out of turn
 //! is not believed.
 
+pub(in crate::client) mod connection;
+pub mod forward;
+#[cfg(test)]
+pub(crate) mod hop;
 pub mod known;
+pub mod pool;
 pub mod reply;
 #[cfg(test)]
 pub(crate) mod script;
+pub mod transport;
 
 use crate::client::deadline::Deadline;
-use crate::client::words;
-use reply::{Reader, Reply};
-use std::fmt::{self, Display, Formatter};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-/// Addresses of one server that are tried.
-const ADDRESSES_MAX: usize = 4;
-
-/// How long the answer to QUIT is waited for. Nothing depends on it.
-const FAREWELL: Duration = Duration::from_secs(1);
+use connection::{Connection, EHLO, Trouble, judged};
+use reply::Reply;
+use std::net::SocketAddr;
 
 /// One question: would you take a message of this sender for this recipient?
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +59,9 @@ pub fn probe(probe: &Probe<'_>, deadline: Deadline) -> Outcome {
 }
 
 fn converse(probe: &Probe<'_>, deadline: Deadline) -> Result<Outcome, Trouble> {
-    let mut connection = Connection::open(probe.servers, deadline)?;
-    let takes_utf8 = connection.greet(probe.me)?;
-    if probe.utf8 && !takes_utf8 {
+    let (_, mut connection) = Connection::open(probe.servers, deadline)?;
+    let offers = connection.greet(probe.me, EHLO)?;
+    if probe.utf8 && !offers.utf8 {
         connection.quit();
         return Ok(Outcome::NoUtf8);
     }
@@ -79,142 +77,11 @@ fn converse(probe: &Probe<'_>, deadline: Deadline) -> Result<Outcome, Trouble> {
     Ok(if taken { Outcome::Accepted } else { Outcome::RecipientRefused(answer) })
 }
 
-/// True for 2xx, false for 4xx and 5xx.
-fn judged(answer: &Reply) -> Result<bool, Trouble> {
-    match answer.class() {
-        2 => Ok(true),
-        3 => Err(Trouble::Fault("it does not answer as an SMTP server")),
-        _ => Ok(false),
-    }
-}
-
-/// Why a conversation came to nothing.
-#[derive(Debug)]
-enum Trouble {
-    System(io::Error),
-    Fault(&'static str),
-    /// The greeting, or the answer to EHLO and HELO.
-    Refused(Reply),
-}
-
-impl Display for Trouble {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::System(error) => f.write_str(&words(error)),
-            Trouble::Fault(what) => f.write_str(what),
-            Trouble::Refused(reply) => write!(f, "{} {}", reply.code, reply.text()),
-        }
-    }
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Trouble {
-        Trouble::System(error)
-    }
-}
-
-/// A conversation.
-struct Connection {
-    stream: TcpStream,
-    deadline: Deadline,
-    /// Octets that came behind the last reply; there should be none.
-    unread: Vec<u8>,
-}
-
-impl Connection {
-    /// Connects to the first address that takes it. Each gets an equal part of the time.
-    fn open(servers: &[SocketAddr], deadline: Deadline) -> Result<Connection, Trouble> {
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        let mut tries = servers.len().min(ADDRESSES_MAX);
-        for server in servers.iter().take(ADDRESSES_MAX) {
-            let share = deadline.left()? / u32::try_from(tries).unwrap_or(1).max(1);
-            tries -= 1;
-            match TcpStream::connect_timeout(server, share.max(Duration::from_millis(1))) {
-                Ok(stream) => return Ok(Connection { stream, deadline, unread: Vec::new() }),
-                Err(error) => last = error,
-            }
-        }
-        Err(last.into())
-    }
-
-    /// Greeting and EHLO, or HELO to a server that does not know EHLO. True if SMTPUTF8 is offered.
-    fn greet(&mut self, me: &str) -> Result<bool, Trouble> {
-        let greeting = self.reply()?;
-        if greeting.class() != 2 {
-            self.quit();
-            return Err(Trouble::Refused(greeting));
-        }
-        let answer = self.command(&format!("EHLO {me}"))?;
-        if answer.class() == 2 {
-            return Ok(answer.announces("SMTPUTF8"));
-        }
-        let answer = match answer.class() {
-            5 => self.command(&format!("HELO {me}"))?,
-            _ => answer,
-        };
-        if answer.class() != 2 {
-            self.quit();
-            return Err(Trouble::Refused(answer));
-        }
-        Ok(false)
-    }
-
-    /// Sends a command and waits for the whole answer.
-    fn command(&mut self, line: &str) -> Result<Reply, Trouble> {
-        if !self.unread.is_empty() {
-            return Err(Trouble::Fault("it talks out of turn"));
-        }
-        // No address and no name of ours has such a character; a second command would be worse
-        // than no answer.
-        if line.bytes().any(|octet| octet.is_ascii_control()) {
-            return Err(Trouble::Fault("there is a control character in what we would say"));
-        }
-        self.stream.set_write_timeout(Some(self.deadline.left()?))?;
-        self.stream.write_all(format!("{line}\r\n").as_bytes())?;
-        self.reply()
-    }
-
-    fn reply(&mut self) -> Result<Reply, Trouble> {
-        let mut reader = Reader::default();
-        let mut octets = std::mem::take(&mut self.unread);
-        loop {
-            for (place, octet) in octets.iter().enumerate() {
-                if let Some(reply) = reader.push(*octet).map_err(Trouble::Fault)? {
-                    self.unread = octets.split_off(place + 1);
-                    return Ok(reply);
-                }
-            }
-            octets = self.receive()?;
-        }
-    }
-
-    fn receive(&mut self) -> Result<Vec<u8>, Trouble> {
-        let mut buffer = vec![0; 2_048];
-        loop {
-            self.stream.set_read_timeout(Some(self.deadline.left()?))?;
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(Trouble::Fault("it closed the connection")),
-                Ok(count) => {
-                    buffer.truncate(count);
-                    return Ok(buffer);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Takes leave. What the server makes of it does not matter any more.
-    fn quit(&mut self) {
-        self.deadline = self.deadline.within(FAREWELL);
-        let _answer = self.command("QUIT");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use script::{Play, Server};
+    use std::time::Duration;
 
     fn ask(servers: &[SocketAddr], utf8: bool, seconds: u64) -> Outcome {
         let question = Probe {

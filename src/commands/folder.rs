@@ -33,6 +33,9 @@ pub(super) fn find(named: Option<PathBuf>) -> Result<PathBuf, Fault> {
     })
 }
 
+/// Environment variables that plugins may be told of.
+const SETTINGS: [&str; 2] = ["QMAIL", "QMAILQUEUE"];
+
 /// Opens a folder. A setting that it does not have is looked for in qmail's control folder, as
 /// qpsmtpd does.
 pub(super) fn open(folder: PathBuf) -> Files {
@@ -40,7 +43,8 @@ pub(super) fn open(folder: PathBuf) -> Files {
         Some(qmail) => PathBuf::from(qmail).join("control"),
         None => PathBuf::from("/var/qmail/control"),
     };
-    Files::on_disk(vec![folder, control])
+    let variable = |name: &str| Some((name.to_string(), env::var(name).ok()?));
+    Files::on_disk(vec![folder, control]).with_variables(SETTINGS.into_iter().filter_map(variable))
 }
 
 /// The folder that was named, or a usual one, and where there is none an empty one: for commands that

@@ -166,6 +166,8 @@ pub enum Foreign {
 pub struct Files {
     source: Source,
     folder: String,
+    /// Environment variables that count as settings.
+    variables: HashMap<String, String>,
     stamps: Stamps,
     /// Digest of what was read last under each name.
     digests: RefCell<HashMap<String, u64>>,
@@ -190,7 +192,20 @@ impl Files {
     }
 
     fn new(source: Source, folder: String) -> Files {
-        Files { source, folder, stamps: Stamps::default(), digests: RefCell::default() }
+        let variables = HashMap::new();
+        Files { source, folder, variables, stamps: Stamps::default(), digests: RefCell::default() }
+    }
+
+    /// The same files, with environment variables that count as settings: whoever opens the folder
+    /// reads them once, and nothing below asks the environment.
+    #[must_use]
+    pub fn with_variables(self, variables: impl IntoIterator<Item = (String, String)>) -> Files {
+        Files { variables: variables.into_iter().collect(), ..self }
+    }
+
+    /// An environment variable that counts as a setting; none where it is not set, or empty.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The config folder as it is shown to people.

@@ -23,6 +23,14 @@ pub struct Server {
 }
 
 impl Server {
+    /// A server by its name, or its address with or without brackets; None for what is neither.
+    pub fn named(host: &str, port: u16) -> Option<Server> {
+        let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = inner.unwrap_or(host).parse::<IpAddr>().is_ok();
+        let host = if address { inner.unwrap_or(host) } else { host };
+        (address || is_plain_name(host)).then(|| Server { host: host.into(), port })
+    }
+
     /// The address, where the line gives one instead of a name.
     pub fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
@@ -59,10 +67,19 @@ impl Routes {
     /// The route of a domain: its own, or that of the nearest domain above it that stands for its
     /// subdomains. The default route is not asked; see [`Routes::default_server`].
     pub fn find(&self, domain: &str) -> Option<&Server> {
+        self.line(domain)?.as_ref()
+    }
+
+    /// Where mail for a domain goes: its route, or the default where it has none. None is the usual way.
+    pub fn way(&self, domain: &str) -> Option<&Server> {
+        self.line(domain).unwrap_or(&self.default).as_ref()
+    }
+
+    /// What the file says of a domain; the inner None is the usual way.
+    fn line(&self, domain: &str) -> Option<&Option<Server>> {
         let lower = domain.to_ascii_lowercase();
         let above = lower.match_indices('.').filter_map(|(place, _)| lower.get(place..));
-        let found = std::iter::once(&*lower).chain(above).find_map(|name| self.domains.get(name));
-        found?.as_ref()
+        std::iter::once(&*lower).chain(above).find_map(|name| self.domains.get(name))
     }
 
     /// Where all other mail goes; None is the usual way.
@@ -181,6 +198,13 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(shown(routes.find(domain)), expected, "{domain}");
+            // What has no line of its own goes the default's way; what has one without a server does not.
+            let way = match domain {
+                "not.wide.example" => "",
+                _ if expected.is_empty() => "192.0.2.9 587",
+                _ => expected,
+            };
+            assert_eq!(shown(routes.way(domain)), way, "{domain}");
         }
         assert_eq!(shown(routes.default_server()), "192.0.2.9 587");
         assert!(!routes.is_empty());

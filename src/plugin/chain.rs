@@ -12,6 +12,7 @@ use crate::plugin::cx::{Cx, Ground, Moment, Occasion, Run, Staged};
 use crate::plugin::log::Level;
 use crate::plugin::question::{Memo, Place};
 use crate::plugin::{Denial, Hook, HookSet, Hooked, Plugin, Queued};
+use crate::smtp::address::Address;
 use crate::smtp::session::{Call, Hello, PathOf};
 use crate::smtp::verdict::Verdict;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,6 +87,7 @@ pub struct Chain {
     pub name: Arc<str>,
     plugins: Vec<Loaded>,
     hooks: HookSet,
+    recipients_max: usize,
 }
 
 impl Chain {
@@ -95,7 +97,19 @@ impl Chain {
             .into_iter()
             .filter(|hook| plugins.iter().any(|loaded| loaded.plugin.hooks().has(*hook)))
             .fold(HookSet::default(), HookSet::with);
-        Chain { name: name.into(), plugins, hooks }
+        let most = plugins.iter().map(|loaded| loaded.plugin.recipients_max()).min();
+        let recipients_max = most.unwrap_or(usize::MAX);
+        Chain { name: name.into(), plugins, hooks, recipients_max }
+    }
+
+    /// Recipients that a message may have, as far as the queue is concerned.
+    pub fn recipients_max(&self) -> usize {
+        self.recipients_max
+    }
+
+    /// A message for these two can be kept for both or for none.
+    pub fn go_together(&self, first: &Address, next: &Address) -> bool {
+        self.plugins.iter().all(|loaded| loaded.plugin.goes_with(first, next))
     }
 
     /// The list for a listener where only users send (RFC 6409): the same without the plugins that judge

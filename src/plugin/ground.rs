@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::mail::edit::{Current, Edit};
+use crate::mail::headers::{clean, unfold};
 use crate::plugin::content::Contents;
 use crate::plugin::facts::{Facts, MailFacts, Note, Notes};
 use crate::plugin::log::{Id, Level};
@@ -14,6 +15,9 @@ use crate::smtp::session::{Call, Hello, Transaction};
 use crate::store::Op;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+/// Octets of a Message-ID in a reply.
+const MESSAGE_ID_MAX: usize = 200;
 
 /// A point in time, given by who runs the hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +82,18 @@ pub struct MessageView<'a> {
     pub current: &'a Current,
     /// Where its octets are kept, for who copies them inside the kernel.
     pub contents: &'a Contents,
+}
+
+impl MessageView<'_> {
+    /// The Message-ID in angle brackets, cleaned for replies and logs; `<>` if there is none.
+    pub fn message_id(&self) -> String {
+        let header = self.current.header(self.received);
+        let Some(field) = self.current.headers().first(header, "Message-ID") else {
+            return "<>".to_string();
+        };
+        let id = clean(&unfold(field.value), MESSAGE_ID_MAX);
+        if id.starts_with('<') { id } else { format!("<{id}>") }
+    }
 }
 
 /// What an occasion is about, borrowed from the session.

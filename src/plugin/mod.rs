@@ -68,8 +68,10 @@ pub mod hosted;
 pub mod lists;
 pub mod log;
 mod lookup;
+pub mod next_hop;
 pub mod own;
 pub mod policy;
+pub mod program;
 pub mod question;
 pub mod sealing;
 pub mod site;
@@ -305,6 +307,18 @@ pub trait Plugin: Send + Sync {
     /// [`Cx::config_for`] takes the first answer.
     fn config_for(&self, recipient: &Address) -> Option<ConfigFor> {
         None
+    }
+
+    /// Of a queue: recipients that one of its messages may have. One, where each of them gets an answer
+    /// of his own and a message cannot be taken back.
+    fn recipients_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Of a queue: it can keep, or not keep, a message for these two as a whole. Where it cannot, because
+    /// two servers would have to agree, the second recipient is put off, and gets a message of his own.
+    fn goes_with(&self, first: &Address, next: &Address) -> bool {
+        true
     }
 
     /// A connection was accepted. Inline, and nothing may be asked.

@@ -152,6 +152,12 @@ impl<'a> Setup<'a> {
         octets
     }
 
+    /// An environment variable that counts as a setting; none where it is not set, or empty. It stays
+    /// as it was when the program was started.
+    pub fn variable(&self, name: &str) -> Option<&'a str> {
+        self.files.variable(name)
+    }
+
     /// Runs something that reports problems itself.
     pub fn with_problems<T>(&self, work: impl FnOnce(&mut Vec<Problem>) -> T) -> T {
         work(&mut self.problems.borrow_mut())

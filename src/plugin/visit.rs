@@ -102,6 +102,7 @@ pub struct Visit {
     progress: Option<Progress>,
     invocation: Option<Box<Invocation>>,
     outcome: Option<Verdict>,
+    taken: Option<Box<ending::Taken>>,
     intake: Option<Box<Intake>>,
     waste: Option<Box<Intake>>,
     intakes: u32,
@@ -145,6 +146,7 @@ impl Visit {
             progress: None,
             invocation: None,
             outcome: None,
+            taken: None,
             intake: None,
             waste: None,
             intakes: 0,
@@ -228,8 +230,10 @@ impl Visit {
                 Need::Input if commands >= COMMANDS_PER_TURN => Some(Want::Turn),
                 Need::Input => {
                     let env = self.env_parts();
+                    let before = commands;
                     let (session, mut desk) = self.desk(out, &mut commands);
                     used += session.feed(&env.env(), rest, &mut desk);
+                    self.heard(commands > before);
                     None
                 }
             };
@@ -281,7 +285,11 @@ impl Visit {
         if matches!(verdict, Verdict::Ok(_)) {
             self.logged_in(around);
         }
+        let is_message = matches!(self.session.call(), Some(Call::Message));
         self.resume(&verdict, out);
+        if let (true, Verdict::Ok(text)) = (is_message, verdict) {
+            self.note_taken(text);
+        }
         None
     }
 
@@ -444,6 +452,7 @@ impl Visit {
             trusted: self.facts.relay,
             normalize: self.site.config.normalize.unwrap_or(self.facts.relay),
             security: self.security(),
+            recipients_max: self.chain.recipients_max(),
         }
     }
 }
@@ -456,6 +465,7 @@ struct EnvParts {
     trusted: bool,
     normalize: bool,
     security: Security,
+    recipients_max: usize,
 }
 
 impl EnvParts {
@@ -469,6 +479,7 @@ impl EnvParts {
             proxy: self.security.proxy,
             tls: self.security.tls,
             auth: self.auth(),
+            recipients_max: self.recipients_max,
         }
     }
 }

@@ -24,15 +24,15 @@
 
 use crate::client::deadline::Deadline;
 use crate::client::smtp::known::Known;
-use crate::client::smtp::reply::Reply;
 use crate::client::smtp::{Outcome, Probe, probe};
 use crate::config::routes::{Routes, Server};
-use crate::dns::{Answer, Kind, Question};
 use crate::plugin::log::{Level, foreign};
+use crate::plugin::next_hop::{addresses, path, refused};
+use crate::plugin::program::refusal;
 use crate::plugin::site::Setup;
-use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Pending, Plugin, Verdict};
+use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
 use crate::smtp::address::Address;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ impl Plugin for SmtpForward {
         };
         let words = foreign(reply.text().as_bytes());
         cx.log(Level::Info, format!("fail, {shown} says {} {words}", reply.code));
-        Ok(verdict(&reply, default))
+        Ok(refused(&reply, default, &reply.text()))
     }
 }
 
@@ -127,35 +127,6 @@ impl Down {
     }
 }
 
-/// The address in angle brackets, its domain in A-labels, which every server understands.
-fn path(address: &Address) -> String {
-    let shown = address.to_string();
-    let local = shown.rsplit_once('@').map_or(&*shown, |(local, _)| local);
-    format!("<{local}@{}>", address.domain())
-}
-
-/// Where the server is; the inner error says in words why nobody knows.
-fn addresses(
-    cx: &Cx<'_>,
-    server: &Server,
-) -> Result<Result<Vec<SocketAddr>, &'static str>, Pending> {
-    let port = server.port;
-    if let Some(ip) = server.address() {
-        return Ok(Ok(vec![SocketAddr::new(ip, port)]));
-    }
-    let questions = [Kind::A, Kind::Aaaa].map(|kind| Question::new(&server.host, kind));
-    let answers = cx.dns_all(questions)?;
-    let found: Vec<IpAddr> = answers.iter().flat_map(Answer::addresses).collect();
-    if !found.is_empty() {
-        return Ok(Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()));
-    }
-    let unknown = answers.iter().any(|answer| match answer {
-        Answer::TempFail => true,
-        Answer::Found(_) | Answer::NoData | Answer::NxDomain => false,
-    });
-    Ok(Err(if unknown { "its address cannot be looked up now" } else { "it has no address" }))
-}
-
 /// The server is away: this recipient is put off, and so are the next ones of its domain.
 fn unreachable(cx: &mut Cx<'_>, server: &Server, words: &str) -> Verdict {
     let text = format!("Unable to connect to {}: {words}", server.host);
@@ -168,26 +139,12 @@ fn unreachable(cx: &mut Cx<'_>, server: &Server, words: &str) -> Verdict {
     Verdict::deny_soft((4, 1), text)
 }
 
-/// What the client is told for the server's answer; `default` where that has no enhanced status.
-fn verdict(reply: &Reply, default: (u16, u16)) -> Verdict {
-    let (status, text) = (reply.status().unwrap_or(default), refusal(&reply.text()));
-    match reply.class() {
-        5 => Verdict::deny(status, text),
-        _ => Verdict::deny_soft(status, text),
-    }
-}
-
-fn refusal(words: &str) -> String {
-    format!("Unable to queue message ({words})")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::smtp::script::{Play, Server as Script};
     use crate::config::files::Files;
     use crate::plugins::tests::trial::Trial;
-    use crate::smtp::address::parse_forward;
     use Play::Say;
 
     #[test]
@@ -205,19 +162,6 @@ mod tests {
             let mut args = Args::of(line);
             load(&mut args, &Setup::new(&files, &mut problems));
             assert_eq!(args.finish().len(), complaints, "{line}");
-        }
-    }
-
-    #[test]
-    fn paths_are_what_every_server_understands() {
-        for (path_as_sent, utf8, expected) in [
-            ("<b@Example.com>", false, "<b@example.com>"),
-            ("<\"b c@d\"@example.com>", false, "<\"b c@d\"@example.com>"),
-            ("<b@b\u{fc}cher.example>", true, "<b@xn--bcher-kva.example>"),
-            ("<b\u{fc}@b\u{fc}cher.example>", true, "<b\u{fc}@xn--bcher-kva.example>"),
-        ] {
-            let address = parse_forward(path_as_sent.as_bytes(), utf8).unwrap();
-            assert_eq!(path(&address), expected);
         }
     }
 

@@ -193,7 +193,17 @@ pub static REGISTRY: &[Entry] = &[
          goodrcptto for check_goodrcptto, or let check_smtp_forward ask the server that has them",
     ),
     plugin("queue/discard", &[], queue::discard::load),
+    plugin("queue/exim-bsmtp", &[], queue::exim_bsmtp::load),
+    plugin("queue/lmtp", &[], queue::lmtp::load),
     plugin("queue/maildir", &["maildir"], queue::maildir::load),
+    plugin("queue/pipe", &[], queue::pipe::load),
+    gone(
+        "queue/postfix-queue",
+        "the protocol of Postfix's cleanup is its own and changes with its releases; use \
+         queue/smtp-forward to a smtpd of that Postfix on loopback",
+    ),
+    plugin("queue/qmail-queue", &[], queue::qmail_queue::load),
+    plugin("queue/smtp-forward", &[], queue::smtp_forward::load),
     plugin("quit_fortune", &[], quit_fortune::load),
     gone("random_error", "it refuses good mail at random; test clients with a dialogue instead"),
     plugin("rcpt_map", &[], rcpt_map::load),

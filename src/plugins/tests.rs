@@ -24,7 +24,10 @@ fn line_of(name: &str) -> String {
     match name {
         "ident/geoip" => "ident/geoip db_dir /geo".to_string(),
         "ident/p0f" => "ident/p0f /run/p0f.sock".to_string(),
+        "queue/lmtp" => "queue/lmtp /run/lmtp".to_string(),
         "queue/maildir" => "queue/maildir /var/mail/all".to_string(),
+        "queue/pipe" => "queue/pipe /bin/cat".to_string(),
+        "queue/smtp-forward" => "queue/smtp-forward 127.0.0.1".to_string(),
         "rcpt_map" => "rcpt_map domain example.com file map".to_string(),
         _ => name.to_string(),
     }

@@ -431,6 +431,9 @@ impl EventLoop {
     /// The slot's life ends: it leaves the counts, and its socket is closed.
     fn close(&mut self, mut slot: Box<Slot>) {
         if let Some(mut visit) = slot.visit.take() {
+            if slot.gone || slot.has_output() {
+                visit.replies_lost();
+            }
             visit.leave(&self.around());
             if let Some(waste) = visit.take_waste() {
                 self.pools.throw_away(slot.id, waste);

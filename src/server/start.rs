@@ -59,6 +59,7 @@ pub fn serve(snapshot: Snapshot, defaults: Defaults, options: Options) -> Result
     let site = Arc::new(site);
     sys::malloc::limit_arenas();
     let files = sys::rlimit::raise_files();
+    sys::children::prepare().map_err(|error| format!("SIGCHLD: {error}"))?;
     // Without it a file over RLIMIT_FSIZE would end the process instead of one message.
     sys::rlimit::refuse_oversize_writes().map_err(|error| format!("ignoring SIGXFSZ: {error}"))?;
     let identity = whom_to_become(&site, options.any_user)?;

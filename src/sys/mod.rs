@@ -4,6 +4,7 @@
 //! reader who looks for memory errors has one small folder to read. Wherever nix or std already
 //! wrap a call, theirs is used; each `unsafe` block that is left says why it holds.
 
+pub mod children;
 pub mod listen;
 pub mod load;
 pub mod malloc;

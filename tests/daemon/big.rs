@@ -5,7 +5,7 @@ use crate::daemon::house::House;
 use crate::daemon::system::{Dice, memory};
 
 /// About this many octets of lines that begin with dots now and then and hold any octet.
-fn large(seed: u64, octets: usize) -> Vec<u8> {
+pub(super) fn large(seed: u64, octets: usize) -> Vec<u8> {
     let mut dice = Dice::new(seed);
     let mut text = format!("Subject: large {seed}\r\n\r\n").into_bytes();
     text.reserve(octets + 1_000);

@@ -6,7 +6,7 @@ use crate::daemon::system::{self, PATIENCE, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -61,6 +61,25 @@ impl House {
         self.set("plugins", "rcpt_ok\nqueue/discard");
     }
 
+    /// Makes a program: a shell script, which finds the house's folder in `$here`.
+    pub(crate) fn program(&self, name: &str, script: &str) -> PathBuf {
+        let path = self.path(name);
+        let text = format!("#!/bin/sh\nhere={}\n{script}\n", self.folder.display());
+        // Another process writes it: a child that a test starts at this moment would hold our file open
+        // for writing, and what is open for writing is not run.
+        let mut install = Command::new("install");
+        let install = install.args(["-m", "755", "/dev/stdin"]).arg(&path);
+        let mut child = install.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        path
+    }
+
+    /// The queue, behind rcpt_ok.
+    pub(crate) fn queue(&self, line: &str) {
+        self.set("plugins", &format!("rcpt_ok\n{line}"));
+    }
+
     /// `mailreeve serve` on the config folder.
     pub(crate) fn serve(&self) -> Command {
         let mut command = Command::new(BINARY);
@@ -91,6 +110,12 @@ impl House {
             fs::remove_file(self.path("Maildir/new").join(name)).unwrap();
         }
         mails
+    }
+
+    /// The files in a folder, in no order.
+    pub(crate) fn files(&self, folder: &str) -> Vec<Vec<u8>> {
+        let names = self.names(folder);
+        names.iter().map(|name| fs::read(self.path(folder).join(name)).unwrap()).collect()
     }
 
     /// Names in one of the folders.

@@ -3,7 +3,9 @@
 use crate::dialogue::script::{End, Script, Step, What, matches};
 use std::fmt::{self, Display, Formatter};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -373,6 +375,28 @@ fn mails(folder: &Path) -> Vec<Vec<u8>> {
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
+    /// One with the programs of a script in it.
+    pub(crate) fn of(script: &Script) -> Result<Folder, Failure> {
+        let folder = Folder::new()?;
+        for (name, text) in &script.programs {
+            let text = format!("#!/bin/sh\n{text}").replace("$TMP", &folder.0.to_string_lossy());
+            // Another process writes it: what is open for writing, in a child that is started at this
+            // moment perhaps, is not run.
+            let mut install = Command::new("install");
+            install.args(["-m", "755", "/dev/stdin"]).arg(folder.0.join(name));
+            let installed = install.stdin(Stdio::piped()).spawn().and_then(|mut child| {
+                let written = child.stdin.take().map(|mut it| it.write_all(text.as_bytes()));
+                written.transpose()?;
+                child.wait()
+            });
+            match installed {
+                Ok(status) if status.success() => {}
+                other => return Err(Failure::of(&format!("{}: {name}: {other:?}", script.name))),
+            }
+        }
+        Ok(folder)
+    }
+
     pub(crate) fn new() -> Result<Folder, Failure> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

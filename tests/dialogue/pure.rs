@@ -80,7 +80,7 @@ pub(crate) struct Visitor {
 impl Visitor {
     /// Connects as a script says.
     pub(crate) fn arrive(script: &Script) -> Result<Visitor, Failure> {
-        let folder = Folder::new()?;
+        let folder = Folder::of(script)?;
         let files = script.config(&folder.path().to_string_lossy());
         let defaults = Defaults { host_name: "mx.example.net".into(), cores: 2 };
         let mut octets = script.places.files();

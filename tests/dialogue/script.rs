@@ -23,6 +23,8 @@ pub(crate) struct Script {
     pub(crate) plugins: Vec<String>,
     /// Config files: name and content.
     pub(crate) files: Vec<(String, String)>,
+    /// Shell scripts in the script's folder: name and content.
+    pub(crate) programs: Vec<(String, String)>,
     /// The client's address; none is the default.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) zone: Zone,
@@ -144,27 +146,19 @@ impl Script {
             "pure" if value.is_empty() => return Err("pure: say why".into()),
             "pure" => self.pure = Some(value.to_string()),
             _ => {
+                let program = line.strip_prefix("program ");
                 // Names of files may hold colons: the first one before a blank counts.
-                let rest = line.strip_prefix("file ").ok_or(format!("unknown: {key}"))?;
+                let rest =
+                    program.or(line.strip_prefix("file ")).ok_or(format!("unknown: {key}"))?;
                 let (name, text) = rest
                     .split_once(": ")
                     .or(rest.strip_suffix(':').map(|name| (name, "")))
-                    .ok_or("file NAME: text")?;
-                self.add_line(name.trim(), text);
+                    .ok_or("file NAME: text, or program NAME: text")?;
+                let list = if program.is_some() { &mut self.programs } else { &mut self.files };
+                add_line(list, name.trim(), text);
             }
         }
         Ok(())
-    }
-
-    fn add_line(&mut self, name: &str, text: &str) {
-        let known = self.files.iter_mut().find(|(known, _)| known == name);
-        match known {
-            Some((_, content)) => {
-                content.push_str(text);
-                content.push('\n');
-            }
-            None => self.files.push((name.to_string(), format!("{text}\n"))),
-        }
     }
 
     /// What a script need not say.
@@ -173,7 +167,7 @@ impl Script {
             [("me", "mx.example.net"), ("rcpthosts", "example.com"), ("loglevel", "6")]
         {
             if !self.files.iter().any(|(known, _)| known == name) {
-                self.add_line(name, text);
+                add_line(&mut self.files, name, text);
             }
         }
         let names = |prefix: &str| self.plugins.iter().any(|line| line.starts_with(prefix));
@@ -227,6 +221,16 @@ impl Script {
             _ if waits.sum::<Duration>() > LONGEST => Some("long waits"),
             _ => None,
         }
+    }
+}
+
+fn add_line(list: &mut Vec<(String, String)>, name: &str, text: &str) {
+    match list.iter_mut().find(|(known, _)| known == name) {
+        Some((_, content)) => {
+            content.push_str(text);
+            content.push('\n');
+        }
+        None => list.push((name.to_string(), format!("{text}\n"))),
     }
 }
 

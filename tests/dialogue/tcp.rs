@@ -164,7 +164,7 @@ impl Client {
     /// Starts a daemon and connects.
     pub(crate) fn connect(script: &Script) -> Result<Client, Failure> {
         let fail = |what| Failure::of(&format!("tests/dialogues/{}.txt: {what}", script.name));
-        let folder = Folder::new()?;
+        let folder = Folder::of(script)?;
         let mut daemon = Daemon::start(script, folder.path()).map_err(fail)?;
         let address = daemon.address().map_err(fail)?;
         let stream = TcpStream::connect(address).and_then(|stream| {

@@ -37,12 +37,14 @@ pub struct Template {
 enum Piece {
     Text(char),
     Local,
+    User,
     Domain,
 }
 
 impl Template {
-    /// Reads `DIR [PATTERN] [MODE]`. In the pattern `%l` is the local part, `%d` the domain, `%u`
-    /// both with `@` between them, and `/` parts folders. The mode is three octal digits for the
+    /// Reads `DIR [PATTERN] [MODE]`. In the pattern `%l` is the local part, `%n` the user it stands for
+    /// (lower case, without `+` and what follows it), `%d` the domain, `%u` local part and domain with
+    /// `@` between them, and `/` parts folders. The mode is three octal digits for the
     /// folders that are made (700 when missing); files get the same without the execute bits.
     ///
     /// # Errors
@@ -65,6 +67,7 @@ impl Template {
             return path;
         }
         let local = harmless(recipient.local.chars());
+        let user = harmless(user(recipient.local).chars().map(|c| c.to_ascii_lowercase()));
         let domain = harmless(recipient.domain.chars().map(|c| c.to_ascii_lowercase()));
         for pieces in &self.steps {
             let mut step = String::new();
@@ -72,6 +75,7 @@ impl Template {
                 match piece {
                     Piece::Text(c) => step.push(*c),
                     Piece::Local => step.push_str(&local),
+                    Piece::User => step.push_str(&user),
                     Piece::Domain => step.push_str(&domain),
                 }
             }
@@ -106,11 +110,12 @@ fn parse_pattern(pattern: &str) -> Result<Vec<Vec<Piece>>, String> {
             match c {
                 '%' => match chars.next() {
                     Some('l') => pieces.push(Piece::Local),
+                    Some('n') => pieces.push(Piece::User),
                     Some('d') => pieces.push(Piece::Domain),
                     Some('u') => pieces.extend([Piece::Local, Piece::Text('@'), Piece::Domain]),
                     _ => {
                         return Err(format!(
-                            "sub-folder pattern {pattern:?}: only %l, %d and %u stand for something"
+                            "sub-folder pattern {pattern:?}: only %l, %n, %d and %u stand for something"
                         ));
                     }
                 },
@@ -125,6 +130,14 @@ fn parse_pattern(pattern: &str) -> Result<Vec<Vec<Piece>>, String> {
         return Err(format!("sub-folder pattern {pattern:?} names no folder"));
     }
     Ok(steps)
+}
+
+/// The user that a local part stands for: the part before a `+`, unless nothing stands there.
+fn user(local: &str) -> &str {
+    match local.split_once('+') {
+        Some((user, _)) if !user.is_empty() => user,
+        _ => local,
+    }
 }
 
 /// Reads a mode of three octal digits; a zero before them is allowed.
@@ -164,7 +177,7 @@ pub(super) fn fuzz(data: &[u8]) {
     let mut fields = text.splitn(3, '\n');
     let mut field = || fields.next().unwrap_or_default();
     let (pattern, local, domain) = (field(), field(), field());
-    for pattern in [pattern, "%d/%l", ".%l", "..%u..", "%l%d"] {
+    for pattern in [pattern, "%d/%l", "%d/%n", ".%l", "..%u..", "%l%d"] {
         let Ok(template) = Template::parse("/root", Some(pattern), None) else { continue };
         let path = template.target(&Recipient { local, domain, display: "" });
         let below = path.strip_prefix("/root").unwrap_or(Path::new("/"));
@@ -193,8 +206,8 @@ mod tests {
             (("/m\n", None, None), "\"/m\\n\" cannot be a Maildir"),
             (("/m", Some("../%l"), None), "leads elsewhere"),
             (("/m", Some("%l/."), None), "leads elsewhere"),
-            (("/m", Some("%x"), None), "only %l, %d and %u"),
-            (("/m", Some("%l%"), None), "only %l, %d and %u"),
+            (("/m", Some("%x"), None), "only %l, %n, %d and %u"),
+            (("/m", Some("%l%"), None), "only %l, %n, %d and %u"),
             (("/m", Some("a b"), None), "' ' is not allowed"),
             (("/m", Some("/"), None), "names no folder"),
             (("/m", None, Some("77")), "is not three octal digits"),
@@ -223,6 +236,10 @@ mod tests {
             ("%l", "bob+tag=1-2_3.4", "", "/m/bob+tag=1-2_3.4"),
             ("%d/%l", "../../etc/x", "..", "/m/__/___.._etc_x"),
             ("%d/%l", "..", "", "/m/_/__"),
+            ("%d/%n", "Bob+Lists", "Example.com", "/m/example.com/bob"),
+            ("%n", "+x", "", "/m/+x"),
+            ("%n", "../+x", "", "/m/___"),
+            ("%n", "", "", "/m/_"),
             ("%d/%l", "", ".", "/m/_/_"),
             ("%d/%l", "a\0b\nc/d", "[192.0.2.1]", "/m/_192.0.2.1_/a_b_c_d"),
             ("%l", "grüße", "", "/m/gr__e"),

@@ -47,9 +47,28 @@ impl Reply {
 
     /// The answer to EHLO announces this extension.
     pub fn announces(&self, keyword: &str) -> bool {
-        let words =
-            self.lines.iter().skip(1).filter_map(|line| line.split(|it| *it == b' ').next());
-        words.into_iter().any(|word| word.eq_ignore_ascii_case(keyword.as_bytes()))
+        self.words_of(keyword).is_some()
+    }
+
+    /// What the answer to EHLO says behind the keyword of an extension, if it announces that. Words
+    /// that are not ASCII are left out.
+    pub fn words_of(&self, keyword: &str) -> Option<Vec<String>> {
+        self.lines.iter().skip(1).find_map(|line| {
+            let mut words = line.split(|it| *it == b' ').filter(|word| !word.is_empty());
+            let first = words.next()?;
+            let plain = words.filter(|word| word.is_ascii());
+            first
+                .eq_ignore_ascii_case(keyword.as_bytes())
+                .then(|| plain.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+        })
+    }
+
+    /// The last word of the text, where it is one of letters, digits and the usual marks: servers put
+    /// the name there under which they keep a message.
+    pub fn last_word(&self) -> Option<String> {
+        let text = self.text();
+        let word = text.split(' ').next_back()?.trim_matches(|c: char| "<>()\"'.,;".contains(c));
+        (!word.is_empty()).then(|| word.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use super::Visit;
 use crate::plugin::chain::{Chain, Invocation, Observed, Step, observe};
 use crate::plugin::cx::Moment;
 use crate::plugin::facts::is_special_account;
-use crate::plugin::log::Event;
+use crate::plugin::log::{Event, Level};
 use crate::plugin::question::{Lane, Place};
 use crate::plugin::{Denial, Hook};
 use crate::smtp::session::Call;
@@ -34,6 +34,9 @@ impl Visit {
                 Judged::Decided(Verdict::Ok(_)) if progress.at + 1 < progress.hooks.len() => {
                     progress.at += 1;
                     continue;
+                }
+                Judged::Decided(Verdict::Ok(_)) if hook == Hook::Rcpt && self.goes_elsewhere() => {
+                    Judged::Decided(goes_elsewhere())
                 }
                 other => other,
             };
@@ -100,6 +103,19 @@ impl Visit {
         }
     }
 
+    /// The recipient would be taken, but no message can be kept for him and the first one as a whole.
+    fn goes_elsewhere(&mut self) -> bool {
+        let first = self.session.transaction().and_then(|it| it.recipients.first());
+        let (Some(first), Some(Call::Rcpt(next))) = (first, self.session.call()) else {
+            return false;
+        };
+        if self.chain.go_together(first, next) {
+            return false;
+        }
+        self.line(Level::Info, "this recipient's mail goes another way: put off".to_string());
+        true
+    }
+
     /// A check of address or HELO has asked for a refusal: this is its moment, unless the recipient
     /// is one whom everybody must be able to reach.
     fn condemned(&mut self, now: Moment) -> Option<Verdict> {
@@ -144,6 +160,12 @@ impl Visit {
         observe(chain, self, Observed::Denied(Denial { plugin: &plugin, verdict }), now);
         self.log.push(Event::Denied(self.id));
     }
+}
+
+/// As for one recipient too many (RFC 5321 4.5.3.1.10), which every sender knows what to make of.
+fn goes_elsewhere() -> Verdict {
+    Verdict::deny_soft((5, 3), "Too many recipients: this one needs a message of his own")
+        .for_storage()
 }
 
 pub(super) enum Judged {

@@ -1,14 +1,17 @@
 //! Delivers into Maildirs, durably: the client's 250 means that file and folder are on the disk.
 //!
 //! The form is `queue/maildir DIR [PATTERN] [MODE] [sync no]`. Without PATTERN one copy goes to DIR,
-//! with a `Delivered-To` field for each recipient. With PATTERN (`%l` local part, `%d` domain, `%u`
-//! both) each recipient has a Maildir of his own below DIR; unusual characters become `_`. A message
-//! for several Maildirs goes to all of them or to none. Files have LF line ends, as Unix mail readers
-//! expect, and begin with `Return-Path`.
+//! with a `Delivered-To` field for each recipient. With PATTERN each recipient has a Maildir of his own
+//! below DIR: `%l` is the local part, `%d` the domain, `%u` both with `@` between them, and `%n` the local
+//! part in lower case, without `+` and what follows it, as most mail readers name a user. So `%d/%n` is a
+//! folder for each domain with one for each user in it, and `%d` a mailbox for each domain. Unusual
+//! characters become `_`; a recipient without a domain (postmaster) is one of our own name. A message for
+//! several Maildirs goes to all of them or to none. Files have LF line ends, as Unix mail readers expect,
+//! and begin with `Return-Path` and `Delivered-To`.
 //!
 //! Arguments:
 //!   DIR        absolute path of the Maildir, made if missing
-//!   PATTERN    path below DIR, with %l, %d, %u
+//!   PATTERN    path below DIR, with %l, %n, %d, %u
 //!   MODE       permissions of new folders, octal, default 700
 //!   sync       `no`: do not wait for the disk. A crash then loses mail that was accepted
 //!
@@ -22,8 +25,6 @@
 //! When it cannot tell: a fault of the disk defers the message; the sender keeps it.
 
 use crate::client::maildir::{FailureKind, Job, Recipient, Template, deliver};
-use crate::mail::headers::{clean, unfold};
-use crate::plugin::cx::MessageView;
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
@@ -82,7 +83,10 @@ impl Plugin for Maildir {
             .zip(&shown)
             .map(|(address, display)| Recipient {
                 local: address.local(),
-                domain: address.domain(),
+                domain: match address.domain() {
+                    "" => &cx.config().rules.me,
+                    domain => domain,
+                },
                 display,
             })
             .collect();
@@ -96,7 +100,7 @@ impl Plugin for Maildir {
         };
         match deliver(template, &job) {
             Ok(()) => {
-                let text = format!("Queued! {}", message_id(&message));
+                let text = format!("Queued! {}", message.message_id());
                 cx.log(Level::Info, format!("pass, {} recipients", recipients.len()));
                 Ok(Verdict::Ok(Some(text.into())))
             }
@@ -112,16 +116,6 @@ impl Plugin for Maildir {
     }
 }
 
-/// The Message-ID in angle brackets, cleaned for a reply; `<>` if there is none.
-fn message_id(message: &MessageView<'_>) -> String {
-    let header = message.current.header(message.received);
-    let Some(field) = message.current.headers().first(header, "Message-ID") else {
-        return "<>".to_string();
-    };
-    let id = clean(&unfold(field.value), 200);
-    if id.starts_with('<') { id } else { format!("<{id}>") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +126,7 @@ mod tests {
         for (line, complaints) in [
             ("queue/maildir /var/mail", 0),
             ("queue/maildir /var/mail %d/%l", 0),
+            ("queue/maildir /home %n/Maildir", 0),
             ("queue/maildir /var/mail %u 750", 0),
             ("queue/maildir /var/mail 750", 0),
             ("queue/maildir /var/mail sync no", 0),

@@ -197,7 +197,7 @@ impl Session {
         if receiving {
             return self.fail(&reply::RCPT_AFTER_BDAT, env, sink);
         }
-        if transaction.recipients.len() >= env.rules.recipients_max {
+        if transaction.recipients.len() >= env.most_recipients() {
             transaction.overshoot += 1;
             let overshoot = transaction.overshoot > limits::RECIPIENTS_OVERSHOOT;
             sink.send(&reply::TOO_MANY_RECIPIENTS);
@@ -287,7 +287,7 @@ fn keywords(env: &Env<'_>, logged_in: bool) -> Vec<String> {
     if env.rules.smtputf8 {
         keywords.push("SMTPUTF8".to_string());
     }
-    keywords.push(format!("LIMITS RCPTMAX={}", env.rules.recipients_max));
+    keywords.push(format!("LIMITS RCPTMAX={}", env.most_recipients()));
     if env.tls == Tls::Offered {
         keywords.push("STARTTLS".to_string());
     }

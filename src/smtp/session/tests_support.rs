@@ -71,6 +71,7 @@ pub(crate) fn play(
         proxy: true,
         tls: Tls::Offered,
         auth: Auth { mechanisms: &Mechanism::ALL, needs_tls: false, attempts: 3, ..Auth::NONE },
+        recipients_max: usize::MAX,
     };
     let mut session = Session::new();
     let mut record = Record::default();

@@ -39,6 +39,15 @@ pub struct Env<'a> {
     pub tls: Tls,
     /// What AUTH can be done with, and who has what it takes.
     pub auth: Auth<'a>,
+    /// Recipients of one message, where the queue takes fewer than the rules allow.
+    pub recipients_max: usize,
+}
+
+impl Env<'_> {
+    /// Recipients that one message may have.
+    pub(super) fn most_recipients(&self) -> usize {
+        self.rules.recipients_max.min(self.recipients_max)
+    }
 }
 
 /// Where a connection stands with TLS (RFC 3207).
