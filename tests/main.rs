@@ -16,3 +16,5 @@ mod parked;
 mod sample;
 mod smuggling;
 mod tidy;
+#[cfg(test)]
+mod uri;
