@@ -109,6 +109,9 @@ pub const MIME_UNPACKED_MAX: usize = 4 * 1_024 * 1_024;
 /// Encoded containers within one another that are taken apart.
 pub const MIME_UNPACKED_DEPTH_MAX: usize = 4;
 
+/// URIs of one message that are looked at.
+pub const URIS_MAX: usize = 10_000;
+
 /// Foreign text in one log line, octets; the rest is cut with a mark.
 pub const LOG_TEXT_MAX: usize = 1_000;
 

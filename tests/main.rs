@@ -25,4 +25,6 @@ mod smuggling;
 mod spf;
 mod tidy;
 #[cfg(test)]
+mod uri;
+#[cfg(test)]
 mod yaml;

@@ -292,3 +292,15 @@ fn dkim_key() {
     ];
     drive("dkim_key", seeds, crate::authn::dkim::key::fuzz);
 }
+
+#[test]
+fn uri() {
+    let seeds: &[&[u8]] = &[
+        b"see http://user@www.example.com:80/a?b=https%3A%2F%2Fexample.org#c, example.net. a@b.com",
+        b"<a href=\"&#104;ttp:\\\\ex%61mple.com/\" style='x:url(//a.com)'>exam<b>ple</b>.org</a>\
+          <!--[if mso]><img src=www.x.com><![endif]--><script>x=\"http://y.com\"</script>",
+        b"http://0x7f.1 http://[::1]/ http://xn--bcher-kva.example http://b\xc3\xbccher.de. \xe2\x93\x94.com",
+        b"Subject: www.a.com\r\nContent-Type: text/html; charset=utf-7\r\n\r\n+ADw-a href=http://b.com+AD4-",
+    ];
+    drive("uri", seeds, crate::mail::uri::fuzz);
+}

@@ -246,6 +246,13 @@ pub fn parse_forward(path: &[u8], utf8: bool) -> Result<Address, AddressError> {
     mailbox(text)
 }
 
+/// A domain name in the form that addresses carry: lower case, A-labels for U-labels (RFC 5890). None for
+/// what is no domain name, an address literal too.
+pub fn domain_name(text: &str) -> Option<String> {
+    let domain = domain::parse(text).ok()?;
+    (!domain.ascii.starts_with('[')).then_some(domain.ascii)
+}
+
 /// Where the `>` stands that closes the `<` at the start. Quotes hide brackets, and a backslash
 /// hides what follows it inside quotes only, as in the grammar of the local part.
 fn closing_bracket(text: &[u8]) -> Option<usize> {

@@ -213,7 +213,7 @@ fn charset_prefix(value: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Appends with `%XX` made octets; a `%` without two hexadecimal digits stays.
-fn percent_decode(text: &[u8], out: &mut Vec<u8>) {
+pub(in crate::mail) fn percent_decode(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(percent) = memchr::memchr(b'%', rest) {
         let (before, behind) = rest.split_at_checked(percent).unwrap_or((rest, b""));

@@ -42,6 +42,7 @@ mod walk;
 pub mod words;
 
 pub use fault::{Fault, Faults};
+pub(super) use field::percent_decode;
 pub use field::{Field, Parameter};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz;
