@@ -143,10 +143,11 @@ fn on_disk<'a>(
 }
 
 fn in_memory(files: &BTreeMap<String, Vec<u8>>, name: &str) -> Option<Found> {
-    let name = name.trim_end_matches('/');
+    // The config folder itself; a slash would be the system's.
     if name.is_empty() {
         return Some(Found { key: PathBuf::new(), shown: name.into(), kind: Kind::Folder });
     }
+    let name = name.trim_end_matches('/');
     let kind = if files.contains_key(name) {
         Kind::File
     } else {

@@ -289,6 +289,7 @@ fn no_octets_confuse_the_reader() {
         b"$include b\n$include c\xff$include c\nx\xff$include a\n\xe4\0",
         b"\xef\xbb\xbf#\r\n $include\tb\x0b\n\xc2\xa0\xff\xef\xbb\xbfq r\n",
         b"$include \x1b[2J\n",
+        b"$include /\n\xffb\xffc",
     ] {
         fuzz(data);
     }
