@@ -9,6 +9,7 @@ mod client;
 mod house;
 pub(crate) mod system;
 
+mod auth;
 mod big;
 mod commands;
 mod crash;

@@ -67,6 +67,7 @@ pub mod ground;
 pub mod hosted;
 pub mod lists;
 pub mod log;
+pub mod login;
 mod lookup;
 pub mod next_hop;
 pub mod own;

@@ -106,7 +106,11 @@ const fn gone(name: &'static str, why: &'static str) -> Entry {
 
 /// All names, in alphabetical order.
 pub static REGISTRY: &[Entry] = &[
+    plugin("auth/auth_checkpassword", &["auth_checkpassword"], auth::auth_checkpassword::load),
+    plugin("auth/auth_cvm_unix_local", &["auth_cvm_unix_local"], auth::auth_cvm_unix_local::load),
     plugin("auth/auth_flat_file", &["auth_flat_file"], auth::auth_flat_file::load),
+    plugin("auth/auth_imap", &["auth_imap"], auth::auth_imap::load),
+    plugin("auth/auth_ldap_bind", &["auth_ldap_bind"], auth::auth_ldap_bind::load),
     gone(
         "auth/auth_vpopmail",
         "the libraries of vpopmail are not read; let its program vchkpw check passwords",
@@ -120,6 +124,8 @@ pub static REGISTRY: &[Entry] = &[
         "vpopmaild is not asked; let the program vchkpw of vpopmail check passwords",
     ),
     plugin("auth/authdeny", &["authdeny"], auth::authdeny::load),
+    plugin("auth/dovecot", &[], auth::dovecot::load),
+    plugin("auth/system", &[], auth::system::load),
     plugin("autowhitelist_relayrcpt", &[], autowhitelist_relayrcpt::load),
     plugin(
         "badmailfrom",
