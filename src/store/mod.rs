@@ -199,6 +199,12 @@ trait Backend: Send {
     /// The record of this key.
     fn read(&mut self, key: &Key) -> Result<Option<Row>, Failure>;
 
+    /// Does what can be done of a write while nobody sees it yet. [`Backend::write`] follows, with the
+    /// same batch.
+    fn prepare(&mut self, _batch: &[queue::Entry]) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Adds these rows to their records, all or none.
     fn write(&mut self, batch: &[queue::Entry]) -> Result<(), Failure>;
 

@@ -2,9 +2,10 @@
 //!
 //! What is recorded passes through three places: it waits in the queue, it is in flight while the
 //! recorder writes it, and it is in the back end. A read must count it once, wherever it is. Hence
-//! the lock `commit`: the recorder holds it while a batch is in flight, and the store thread while it
-//! reads from the back end, so a read sees a batch before or after, never half. A read that the cache
-//! can answer waits for nobody and adds what is in flight itself.
+//! the lock `commit`: the recorder holds it from the moment at which a batch can be seen in the back end
+//! until it is no longer in flight, and the store thread while it reads from the back end, so a read
+//! counts a batch before or after, never half or twice. What takes time is done before the lock is
+//! taken. A read that the cache can answer waits for nobody and adds what is in flight itself.
 
 mod link;
 
@@ -28,8 +29,9 @@ const READS_MAX: usize = 4_096;
 /// How long ops gather before they are written.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Keys in one batch. So many that wait are written at once.
-const BATCH: usize = 512;
+/// Keys in one batch. So many that wait are written at once. Readers wait for the commit of a batch, and
+/// this many take half a millisecond.
+const BATCH: usize = 64;
 
 /// How long the recorder tries to write the rest when the daemon ends.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -78,7 +80,7 @@ struct Shared {
     say: Say,
     started: Instant,
     state: Mutex<State>,
-    /// Held while a batch is in flight, and while the back end is read. Taken before `state`.
+    /// Held while a batch becomes visible, and while the back end is read. Taken before `state`.
     commit: Mutex<()>,
     reader_wakes: Condvar,
     recorder_wakes: Condvar,
@@ -289,12 +291,16 @@ impl Shared {
 
     /// Writes one batch. Tells how many keys were written.
     fn write(&self, link: &mut Link, complaints: &mut Complaints) -> usize {
-        let commit = self.commit();
         let batch = self.state().take_batch();
-        let written = match &*batch {
+        let prepared = match &*batch {
+            [] => Ok(()),
+            some => link.with(&*self.opener, |backend| backend.prepare(some)),
+        };
+        let commit = self.commit();
+        let written = prepared.and_then(|()| match &*batch {
             [] => Ok(()),
             some => link.with(&*self.opener, |backend| backend.write(some)),
-        };
+        });
         let keys = batch.len();
         let mut state = self.state();
         state.in_flight.clear();

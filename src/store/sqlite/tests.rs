@@ -206,6 +206,28 @@ fn the_file_is_made_where_it_is_wanted_and_not_for_everybody() {
 }
 
 #[test]
+fn a_batch_is_seen_with_its_commit() {
+    let (folder, lines) = (Folder::new(), Lines::default());
+    let file = opener(&folder, &lines);
+    let (mut writer, mut reader) = (file.open().unwrap(), file.open().unwrap());
+    let (first, second) = ([entry("a", Outcome::Nice, 1)], [entry("b", Outcome::Nice, 2)]);
+    writer.prepare(&first).unwrap();
+    assert_eq!(reader.read(&first[0].0), Ok(None));
+    writer.write(&first).unwrap();
+    assert!(reader.read(&first[0].0).unwrap().is_some());
+    // Without a first step the second does both; a first step that is left alone leaves nothing.
+    writer.write(&second).unwrap();
+    assert!(reader.read(&second[0].0).unwrap().is_some());
+    let third = [entry("c", Outcome::Nice, 3)];
+    writer.prepare(&third).unwrap();
+    drop(writer);
+    assert_eq!(reader.read(&third[0].0), Ok(None));
+    let mut other = file.open().unwrap();
+    other.write(&third).unwrap();
+    assert!(reader.read(&third[0].0).unwrap().is_some());
+}
+
+#[test]
 fn checkpoints_keep_the_log_short() {
     let (folder, _lines) = (Folder::new(), Lines::default());
     let mut backend = opener(&folder, &Lines::default()).open().unwrap();
