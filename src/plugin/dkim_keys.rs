@@ -89,7 +89,20 @@ impl DkimKeys {
             }
             folders.insert(domain, keys);
         }
-        DkimKeys { hosted: Hosted::read(setup), switch: Switch::read(setup), folders }
+        let keys = DkimKeys { hosted: Hosted::read(setup), switch: Switch::read(setup), folders };
+        keys.warn(setup);
+        keys
+    }
+
+    /// Who asked for signatures in so many words has to hear that there is no key for them.
+    fn warn(&self, setup: &Setup<'_>) {
+        if self.switch.all == Some(true) && self.folders.is_empty() {
+            setup.warn(SWITCH, "signing is enabled, but there is no key: mailreeve dkim keygen");
+        }
+        let enabled = self.switch.domains.iter().filter(|(_, enabled)| **enabled);
+        for (domain, _) in enabled.filter(|(domain, _)| self.find(domain).is_none()) {
+            setup.warn(SWITCH, format!("{domain} is enabled, but there is no key for it"));
+        }
     }
 
     /// The domain is one that we may sign for: ours, or one with a folder of its own.

@@ -93,6 +93,10 @@ fn switches() {
         assert_eq!(problems.len(), 1, "{line}: {problems:?}");
         assert!(problems[0].starts_with("dkim_signing:1: write enabled"), "{problems:?}");
     }
+    let (_, problems) = keys(&[("dkim_signing", "enabled\na.example enabled\nb.example disabled")]);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("dkim_signing: warning: signing is enabled, but"));
+    assert!(problems[1].starts_with("dkim_signing: warning: a.example is enabled, but"));
     let (keys, _) = keys(&[("rcpthosts", "a.example")]);
     assert_eq!(shown(&keys.choose(ME, Some("a.example"), None)), "a.example has no key");
 }
