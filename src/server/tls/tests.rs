@@ -307,6 +307,41 @@ fn what_cannot_be_offered_is_told() {
     }
 }
 
+/// In memory, what cannot be read is a folder.
+#[test]
+fn a_new_certificate_beside_a_key_that_cannot_be_read_changes_nothing() {
+    let (certificate, key) = pem(&["mx.example.com"]);
+    let (other, _) = pem(&["new.example.com"]);
+    let load = |earlier: Option<&Tls>, certificate: &str, key: (&str, &str)| {
+        let files = [("tls_cert", "c"), ("tls_key", "k"), ("c", certificate), key];
+        let owned = files.iter().map(|(name, text)| (name.to_string(), text.to_string()));
+        let mut problems = Vec::new();
+        let tls = Tls::load(&Files::in_memory(owned), earlier, &mut problems);
+        let contexts = Contexts::build(&tls, NOW, &mut problems).expect("TLS");
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        (tls, contexts, problems)
+    };
+    let shown = |contexts: &Contexts| {
+        let client = Client::new(|_| {});
+        client.shake(&mut contexts.stream(false, Vec::new()), 4_096).expect("TLS");
+        let seen = client.seen.0.lock().expect("one thread").clone();
+        certificate::Certificate::parse(&seen).and_then(|it| it.name())
+    };
+    let (start, _, _) = load(None, &certificate, ("k", &key));
+    let (_, contexts, problems) = load(Some(&start), &other, ("k/folder", ""));
+    assert_eq!(shown(&contexts).as_deref(), Some("mx.example.com"));
+    assert!(problems[0].contains("k: is a folder, not a file: what was read of it before is used"));
+    assert_eq!(
+        problems[1..],
+        [
+            "tls_cert:1: warning: k is not the key of c: the two as they were read before are used on"
+        ]
+    );
+    // What belongs to the key as it was is taken over.
+    let (_, contexts, problems) = load(Some(&start), &certificate, ("k/folder", ""));
+    assert_eq!((shown(&contexts).is_some(), problems.len()), (true, 1));
+}
+
 #[test]
 fn an_end_that_is_near_is_told() {
     let server = contexts(&[]);
