@@ -477,9 +477,9 @@ impl EventLoop {
         self.text_in_memory > limits::BODIES_IN_MEMORY_MAX
     }
 
-    /// The end of the earliest wait for silence.
-    fn quiet_until(quiet: &[(Question, Duration)]) -> Option<Duration> {
-        quiet.iter().map(|(_, at)| *at).min()
+    /// When the first of these is answered by time.
+    fn first_due(due: &[(Question, Duration)]) -> Option<Duration> {
+        due.iter().map(|(_, at)| *at).min()
     }
 }
 

@@ -84,8 +84,8 @@ pub struct Slot {
     pub connected: Duration,
     /// When message text began to come, and how much has come.
     pub text: Option<(Duration, u64)>,
-    /// Questions about silence and when they end.
-    pub quiet: Vec<(Question, Duration)>,
+    /// Questions that time answers, and when: silence has lasted, the store is not waited for longer.
+    pub due: Vec<(Question, Duration)>,
     /// TLS was told that nothing more will come.
     pub said_end: bool,
     /// Octets thrown away after the last reply.

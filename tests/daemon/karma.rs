@@ -250,3 +250,58 @@ fn front_ends_share_a_server() {
     drop(client);
     first.stop();
 }
+
+/// A server that lets everybody in and then says nothing; the connection on which it was asked for a
+/// record, as soon as it was.
+fn server_that_falls_silent() -> (String, std::sync::mpsc::Receiver<TcpStream>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}/0", listener.local_addr().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = || {
+            let mut text = String::new();
+            reader.read_line(&mut text).unwrap();
+            let number = text.trim_end().get(1..).and_then(|it| it.parse::<usize>().ok());
+            let octets = number.filter(|_| text.starts_with('$'))?;
+            let mut word = vec![0; octets + 2];
+            reader.read_exact(&mut word).unwrap();
+            Some(String::from_utf8(word).unwrap().trim_end().to_string())
+        };
+        // The words of a command follow on a line with their number.
+        while line().is_none() {
+            let verb = line().expect("a verb");
+            if verb == "HMGET" {
+                return tell.send(stream).unwrap();
+            }
+            let words = if verb == "CLIENT" { 3 } else { 1 };
+            (0..words).for_each(|_| drop(line()));
+            stream.write_all(b"+OK\r\n").unwrap();
+        }
+    });
+    (url, told)
+}
+
+/// Nobody waits for a store that hangs: the client is greeted before the store gives it up.
+#[test]
+fn a_store_that_hangs_is_not_waited_for() {
+    let (url, told) = server_that_falls_silent();
+    let house = House::new();
+    house.set("store", &format!("valkey {url}"));
+    house.set("plugins", PLUGINS);
+    let daemon = house.start();
+    let mut client = Client::connect(daemon.address());
+    let stream = told.recv().unwrap();
+    assert!(client.reply().starts_with("220 "));
+    stream.set_nonblocking(true).unwrap();
+    let still_waits = match stream.peek(&mut [0]) {
+        Ok(count) => count > 0,
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    };
+    assert!(still_waits, "the connection to the store ended first");
+    daemon.log.line("(connect) karma: pass, no record");
+    drop(client);
+    daemon.stop();
+}

@@ -16,8 +16,8 @@ const NEVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 26);
 struct NameServer(UdpSocket);
 
 impl NameServer {
-    fn start() -> NameServer {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    fn start(address: &str) -> NameServer {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         NameServer(socket)
     }
@@ -74,7 +74,7 @@ fn the_name_of_a_client_delays_nothing() {
     if !is_inside_netns("names::the_name_of_a_client_delays_nothing") {
         return;
     }
-    let server = NameServer::start();
+    let server = NameServer::start("127.0.0.1:0");
     let house = House::new();
     house.set("listen", "0.0.0.0:0");
     house.set("resolvers", &server.0.local_addr().unwrap().to_string());
@@ -115,5 +115,31 @@ fn the_name_of_a_client_delays_nothing() {
     daemon.log.line("` 198.18.0.25\tmail.some-where.example\tclient.example\t");
     daemon.log.line("` 198.18.0.26\tUnknown\tclient.example\t");
     drop((slow, never));
+    daemon.stop();
+}
+
+/// The system's name servers are followed when they change; its search list never is.
+#[test]
+fn the_servers_of_the_system_are_followed() {
+    if !is_inside_netns("names::the_servers_of_the_system_are_followed") {
+        return;
+    }
+    // In this network the file is one of our own.
+    const FILE: &str = "/etc/resolv.conf";
+    let house = House::new();
+    house.set("listen", "0.0.0.0:0");
+    house.discard();
+    let daemon = house.start();
+    let server = NameServer::start("127.0.0.2:53");
+    std::fs::write(FILE, "search our-own.example\noptions rotate\nnameserver 127.0.0.2\n").unwrap();
+    daemon.log.line("configuration loaded");
+    let to = SocketAddr::new("192.0.2.200".parse().unwrap(), daemon.address().port());
+    let mut client = from(SLOW, to);
+    assert!(client.reply().starts_with("220 "));
+    let (question, _) = server.question_about(SLOW);
+    let question = question.to_ascii_lowercase();
+    let whole = b"\x0225\x010\x0218\x03198\x07in-addr\x04arpa\0\0\x0c\0\x01";
+    assert!(question[12..].starts_with(whole), "{}", question.escape_ascii());
+    drop(client);
     daemon.stop();
 }

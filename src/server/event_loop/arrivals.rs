@@ -195,7 +195,7 @@ impl EventLoop {
             queued: false,
             connected: now,
             text: None,
-            quiet: Vec::new(),
+            due: Vec::new(),
             said_end: false,
             lingered: 0,
             text_in_memory: 0,

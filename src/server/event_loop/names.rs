@@ -44,7 +44,7 @@ impl EventLoop {
         self.resolver.ask(asker_of(id), question, self.now.mono)
     }
 
-    /// Asks the store; the answer comes home, or the hook's time runs out.
+    /// Asks the store; the answer comes home, if it comes in time.
     pub(super) fn ask_store(&mut self, id: SlotId, table: &'static str, key: &str) -> bool {
         let Some(store) = &self.store else { return false };
         let home = Arc::clone(&self.home);
@@ -111,6 +111,7 @@ impl EventLoop {
     pub(super) fn answer_slot(&mut self, id: SlotId, question: Question, answer: Arc<Answer>) {
         let answer = affordable(answer, self.answers_in_memory);
         let Some(slot) = self.slots.find(id) else { return };
+        slot.due.retain(|(known, _)| *known != question);
         let Some(visit) = &mut slot.visit else {
             slot.late_answers.push((question, answer));
             return;

@@ -11,6 +11,7 @@ use crate::plugin::visit::{Visit, Want};
 use crate::server::clock;
 use crate::server::slots::Taken;
 use crate::smtp::reply;
+use crate::store::READ_TIME_MAX;
 use std::net::Shutdown;
 use std::sync::Arc;
 
@@ -206,7 +207,7 @@ impl EventLoop {
                     }
                     let until = visit.deadline().unwrap_or(self.now.mono);
                     slot.deadline =
-                        EventLoop::quiet_until(&slot.quiet).map_or(until, |quiet| quiet.min(until));
+                        EventLoop::first_due(&slot.due).map_or(until, |due| due.min(until));
                     slot.waiting = Waiting::Answers;
                     return Next::Stay(End::Keep);
                 }
@@ -297,7 +298,7 @@ impl EventLoop {
         for question in visit.take_questions() {
             match question {
                 Question::Quiet(duration) => {
-                    slot.quiet.push((question, self.now.mono + duration));
+                    slot.due.push((question, self.now.mono + duration));
                 }
                 Question::Dns(ref name) => {
                     if let Some(answer) = self.ask_resolver(slot.id, name) {
@@ -305,7 +306,9 @@ impl EventLoop {
                     }
                 }
                 Question::Store(table, ref key) => {
-                    if !self.ask_store(slot.id, table, key) {
+                    if self.ask_store(slot.id, table, key) {
+                        slot.due.push((question, self.now.mono + READ_TIME_MAX));
+                    } else {
                         answered |= visit.answer(&question, &Arc::new(Answer::TempFail));
                     }
                 }
@@ -325,7 +328,7 @@ impl EventLoop {
         }
         match slot.has_talked() {
             Taken::Octets(_) => {
-                slot.quiet.clear();
+                slot.due.retain(|(question, _)| !matches!(question, Question::Quiet(_)));
                 visit.talked()
             }
             Taken::Nothing => false,
@@ -344,15 +347,16 @@ impl EventLoop {
         if talked { self.go_on(slot) } else { End::Keep }
     }
 
-    /// Silence has lasted, or a hook's time is up.
+    /// Silence has lasted, the store was waited for long enough, or a hook's time is up.
     fn answers_due(&mut self, slot: &mut Slot) -> End {
         let now = self.now.mono;
         if let Some(visit) = &mut slot.visit {
-            let quiet = Arc::new(Answer::Quiet);
-            slot.quiet.retain(|(question, at)| {
+            slot.due.retain(|(question, at)| {
                 let due = *at <= now;
                 if due {
-                    visit.answer(question, &quiet);
+                    let is_quiet = matches!(question, Question::Quiet(_));
+                    let answer = if is_quiet { Answer::Quiet } else { Answer::TempFail };
+                    visit.answer(question, &Arc::new(answer));
                 }
                 !due
             });
