@@ -109,6 +109,18 @@ pub const MIME_UNPACKED_MAX: usize = 4 * 1_024 * 1_024;
 /// Encoded containers within one another that are taken apart.
 pub const MIME_UNPACKED_DEPTH_MAX: usize = 4;
 
+/// Attributes of one TNEF stream, and properties of one attribute, that are looked at.
+pub const TNEF_ATTRIBUTES_MAX: usize = 10_000;
+
+/// Attachments of one TNEF stream that are looked at.
+pub const TNEF_ATTACHMENTS_MAX: usize = 1_000;
+
+/// Messages within one another in TNEF that are looked at.
+pub const TNEF_DEPTH_MAX: usize = 10;
+
+/// Octets that the compressed text of a message in TNEF may have.
+pub const TNEF_TEXT_MAX: usize = 4 * 1_024 * 1_024;
+
 /// URIs of one message that are looked at.
 pub const URIS_MAX: usize = 10_000;
 

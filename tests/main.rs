@@ -25,6 +25,8 @@ mod smuggling;
 mod spf;
 mod tidy;
 #[cfg(test)]
+mod tnef;
+#[cfg(test)]
 mod uri;
 #[cfg(test)]
 mod yaml;

@@ -304,3 +304,15 @@ fn uri() {
     ];
     drive("uri", seeds, crate::mail::uri::fuzz);
 }
+
+#[test]
+fn tnef() {
+    let seeds: &[&[u8]] = &[
+        b"x\x9f>\"\x01\0\x01\x06\x90\x08\0\x04\0\0\0\0\0\x01\0\x01\0\x02\x02\x90\x06\0\x02\0\0\0\x01\0\
+          \x01\0\x02\x10\x80\x01\0\x06\0\0\0a.exe\0\x0d\x02\x02\x0f\x80\x06\0\x02\0\0\0MZ\xa7\0",
+        b"x\x9f>\"\x01\0\x01\x03\x90\x06\0\x2c\0\0\0\x02\0\0\0\x02\x01\x09\x10\x01\0\0\0\x12\0\0\0\
+          \x0e\0\0\0\x02\0\0\0MELA\0\0\0\0xy\0\0\x1f\0\x1a\0\x01\0\0\0\0\0\0\0\0\0",
+        b"\x1a\0\0\0\x1c\0\0\0LZFu\xe2\xd4\x4b\x51\x41\0\x04\x20WXYZ\x0d\x6e}\x01\x0e\xb0",
+    ];
+    drive("tnef", seeds, crate::mail::tnef::fuzz);
+}

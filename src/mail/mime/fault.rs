@@ -83,6 +83,14 @@ pub enum Fault {
     UuencodeCut,
     /// A line in uuencode that is none.
     UuencodeJunk,
+    /// TNEF whose checksum is wrong.
+    TnefChecksum,
+    /// TNEF that ends within an attribute or a property.
+    TnefCut,
+    /// Something in TNEF that is no attribute, or no property.
+    TnefGarbage,
+    /// More in TNEF than is looked at, or deeper.
+    TnefTooMuch,
 }
 
 /// A set of faults.
@@ -96,7 +104,7 @@ impl Faults {
     }
 
     /// Adds one if it is so.
-    pub(super) fn insert_if(&mut self, fault: Fault, so: bool) {
+    pub(in crate::mail) fn insert_if(&mut self, fault: Fault, so: bool) {
         if so {
             self.insert(fault);
         }
@@ -130,7 +138,7 @@ impl std::fmt::Debug for Faults {
 }
 
 /// In the order of their numbers.
-const ALL: [Fault; 39] = {
+const ALL: [Fault; 43] = {
     use Fault::*;
     [
         HeaderGarbage,
@@ -172,6 +180,10 @@ const ALL: [Fault; 39] = {
         QuotedJunk,
         UuencodeCut,
         UuencodeJunk,
+        TnefChecksum,
+        TnefCut,
+        TnefGarbage,
+        TnefTooMuch,
     ]
 };
 
