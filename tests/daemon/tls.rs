@@ -5,6 +5,7 @@ mod failures;
 mod formats;
 mod hostile;
 mod keys;
+mod logins;
 mod reload;
 mod testssl;
 mod wire;
