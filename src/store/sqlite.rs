@@ -345,10 +345,10 @@ impl Backend for Sqlite {
         }
         self.is_prepared = false;
         self.with(|connection| {
-            connection.execute_batch("COMMIT").or_else(|error| {
+            connection.execute_batch("COMMIT").map_err(|error| {
                 // It may have ended by itself, which is as well.
                 let _ended = connection.execute_batch("ROLLBACK");
-                Err(error.into())
+                error.into()
             })
         })
     }
