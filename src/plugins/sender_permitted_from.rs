@@ -74,6 +74,11 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 }
 
 impl Plugin for SenderPermittedFrom {
+    /// A name that exists by the grace of a search page would let `a` and `exists` match.
+    fn relies_on_names(&self) -> bool {
+        true
+    }
+
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Mail, Hook::Headers])
     }
