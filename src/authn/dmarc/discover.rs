@@ -61,7 +61,7 @@ pub fn published<L: Lookup>(lookup: &mut L, domain: &str) -> Result<Published, L
 }
 
 /// The DMARC record of an answer. Two of them count as none.
-fn single(answer: &Answer) -> Option<&[u8]> {
+pub(super) fn single(answer: &Answer) -> Option<&[u8]> {
     let mut records = answer.records().iter().filter_map(|record| match record {
         Record::Text(text) => Some(&**text).filter(|text| is_record(text)),
         Record::Address(_) | Record::Name(_) | Record::Mx(..) => None,

@@ -1,4 +1,12 @@
 //! DMARC (RFC 9989): whose word counts for the domain that a reader sees.
+//!
+//! `author` finds the domains in From, `discover` says where records are looked for, `record` reads one,
+//! `evaluate` judges a message by SPF and DKIM.
 
 pub mod author;
 pub mod discover;
+pub mod evaluate;
+pub mod record;
+
+pub use evaluate::{Applied, DmarcResult, Evidence, Judgement, evaluate};
+pub use record::{Alignment, Policy, Record};
