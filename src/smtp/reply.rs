@@ -204,7 +204,7 @@ pub static HELP: Reply = Reply::fixed(
     214,
     0,
     0,
-    "This is mailreeve\nCommands: HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT HELP",
+    "This is mailreeve\nCommands: HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT HELP",
 );
 /// Anything but QUIT after a 554 greeting (RFC 5321 3.1).
 pub static NO_SERVICE: Reply = Reply::fixed(503, 5, 1, "No SMTP service here, only QUIT is left");
