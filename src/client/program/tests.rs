@@ -137,9 +137,17 @@ fn what_it_started_is_killed_with_it() {
     let run = go(&program, b"text\n", None, Deadline::after(Duration::from_secs(5)));
     assert_eq!(run.ending, Ending::Killed);
     let other: i32 = String::from_utf8(programs.read("other")).unwrap().trim().parse().unwrap();
-    let stat = fs::read_to_string(format!("/proc/{other}/stat")).unwrap_or_default();
-    let dead = stat.is_empty() || stat.rsplit_once(") ").unwrap().1.starts_with(['Z', 'X']);
-    assert!(dead, "what it started lives: {stat}");
+    // The signal was sent; a busy machine lets it be taken some time later.
+    let patience = Deadline::after(Duration::from_secs(60));
+    while lives(other) {
+        assert!(patience.left().is_ok(), "what it started lives");
+        std::thread::yield_now();
+    }
+}
+
+fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }
 
 /// Whoever is killed in the middle of the text must not have taken it for all of it.

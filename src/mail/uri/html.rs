@@ -335,13 +335,15 @@ impl HtmlScanner {
 fn reference(text: &[u8], found: &mut Found<'_>) {
     let scheme = text.iter().take_while(|octet| octet.is_ascii_alphanumeric()).count();
     let (name, behind) = text.split_at_checked(scheme).unwrap_or((text, b""));
-    let known = match (name.to_ascii_lowercase().as_slice(), behind.first()) {
-        (b"https", Some(b':')) => Some(Scheme::Https),
-        (b"http", Some(b':')) => Some(Scheme::Http),
-        (b"ftp", Some(b':')) => Some(Scheme::Ftp),
-        (b"file", Some(b':')) => Some(Scheme::File),
-        _ => None,
-    };
+    let schemes = [
+        ("https", Scheme::Https),
+        ("http", Scheme::Http),
+        ("ftp", Scheme::Ftp),
+        ("file", Scheme::File),
+    ];
+    let is =
+        |scheme: &str| behind.starts_with(b":") && name.eq_ignore_ascii_case(scheme.as_bytes());
+    let known = schemes.into_iter().find(|(name, _)| is(name)).map(|(_, scheme)| scheme);
     if known.is_none() && behind.starts_with(b":") {
         // Another scheme; in what it holds may be a URI.
         return plain::scan(text, false, found);

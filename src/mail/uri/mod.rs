@@ -129,19 +129,46 @@ pub fn in_message(
     passed: &dyn Fn(usize),
     give: &mut dyn FnMut(&Uri<'_>),
 ) -> bool {
-    let mut found = Found::new(give);
+    let mut scanner = Scanner::new(give);
     if headers {
-        in_header(message, &mut found);
+        scanner.header(message);
     }
-    let mut buffers = Buffers::new(PIECE);
     each_content(message, passed, &mut |item: &Item<'_>| {
-        let kind = item.content_type();
-        if let Some(html) = shown(item, &kind) {
-            in_content(item, &kind, html, passed, &mut buffers, &mut found);
-        }
-        if found.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        scanner.content(item, passed);
+        if scanner.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    !found.is_full()
+    !scanner.is_full()
+}
+
+/// Finds the URIs of one content after the other, for who goes through a message for other reasons too.
+pub struct Scanner<'f> {
+    found: Found<'f>,
+    buffers: Buffers,
+}
+
+impl<'f> Scanner<'f> {
+    /// `give` is shown what is found.
+    pub fn new(give: &'f mut dyn FnMut(&Uri<'_>)) -> Scanner<'f> {
+        Scanner { found: Found::new(give), buffers: Buffers::new(PIECE) }
+    }
+
+    /// Scans a message's header.
+    pub fn header(&mut self, message: &[u8]) {
+        in_header(message, &mut self.found);
+    }
+
+    /// Scans a content, if it is one that a client shows as text; says whether it is.
+    pub fn content(&mut self, item: &Item<'_>, passed: &dyn Fn(usize)) -> bool {
+        let kind = item.content_type();
+        let Some(html) = shown(item, &kind) else { return false };
+        in_content(item, &kind, html, passed, &mut self.buffers, &mut self.found);
+        true
+    }
+
+    /// As many URIs were found as are looked at.
+    pub fn is_full(&self) -> bool {
+        self.found.is_full()
+    }
 }
 
 /// Whether a client shows a content as text, and then whether as HTML. A page that is attached opens in a

@@ -12,6 +12,7 @@ use super::host::Host;
 use super::{Found, Scheme, Uri};
 use crate::mail::mime::percent_decode;
 use memchr::{memchr, memchr2};
+use std::borrow::Cow;
 
 /// Octets of a URI that are looked at.
 const URI_MAX: usize = 4_096;
@@ -21,6 +22,9 @@ const HOST_MAX: usize = 255;
 
 /// Octets of a local part before an `@`.
 const LOCAL_MAX: usize = 128;
+
+/// Octets of a user's name and password, or a port, behind a name that begins with `www.`.
+const USER_MAX: usize = 64;
 
 /// Times that a URI within a URI is decoded to find a further one.
 const NESTED_MAX: usize = 3;
@@ -34,7 +38,7 @@ pub(super) fn scan(text: &[u8], guess: bool, found: &mut Found<'_>) {
 /// that are hidden by `%XX`, even several times.
 pub(super) fn scan_inside(text: &[u8], found: &mut Found<'_>) {
     scan(text, false, found);
-    let mut text = text.get(..URI_MAX).unwrap_or(text).to_vec();
+    let mut text = Cow::Borrowed(text.get(..URI_MAX).unwrap_or(text));
     for depth in 1..=NESTED_MAX {
         if memchr(b'%', &text).is_none() {
             return;
@@ -42,7 +46,7 @@ pub(super) fn scan_inside(text: &[u8], found: &mut Found<'_>) {
         let mut decoded = Vec::new();
         percent_decode(&text, &mut decoded);
         scan_nested(&decoded, false, depth, found);
-        text = decoded;
+        text = Cow::Owned(decoded);
     }
 }
 
@@ -206,15 +210,19 @@ impl Scan<'_> {
         if !before.is_none_or(may_begin) {
             return None;
         }
-        let full = self.end(first);
-        let (text_end, host) = if www {
-            let (host, _) = authority_host(self.text.get(first..full)?)?;
-            (full, host)
+        let (host, behind) = if www && matches!(self.get(end), Some(b':' | b'@')) {
+            let rest = self.text.get(first..)?;
+            let (host, length) = authority_host(rest.get(..run.len() + USER_MAX).unwrap_or(rest))?;
+            (host, first + length)
         } else {
-            // Addresses without a scheme are numbers of something else.
-            let host = public(run).filter(|host| matches!(host, Host::Name(_)))?;
-            (self.behind(end, full)?, host)
+            let completed = || if www { completed(run, b"") } else { None };
+            (public(run).or_else(completed)?, end)
         };
+        // Addresses without a scheme are numbers of something else.
+        if matches!(host, Host::Ip(_)) {
+            return None;
+        }
+        let text_end = self.behind(first, behind)?;
         let ftp = run.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"ftp."));
         let scheme = if ftp { Scheme::Ftp } else { Scheme::Http };
         found.give(&Uri { text: self.text.get(first..text_end)?, scheme, guessed: true, host });
@@ -253,18 +261,22 @@ impl Scan<'_> {
         Some((host, start + length))
     }
 
-    /// The end of a guessed URI: behind the host come a port and a path, or something else.
-    fn behind(&self, end: usize, full: usize) -> Option<usize> {
-        let rest = self.text.get(end..full).unwrap_or_default();
+    /// The end of a guessed URI that begins at `start`: behind its host come a port and a path, or
+    /// something else.
+    fn behind(&self, start: usize, end: usize) -> Option<usize> {
+        let rest = self.text.get(end..).unwrap_or_default();
         let digits = match rest {
-            [b':', digits @ ..] => digits.iter().take_while(|octet| octet.is_ascii_digit()).count(),
+            [b':', digits @ ..] => {
+                digits.iter().take(5).take_while(|octet| octet.is_ascii_digit()).count()
+            }
             _ => 0,
         };
         let port = if digits > 0 { digits + 1 } else { 0 };
+        let goes_on = !rest.get(port + 1).is_none_or(|octet| is_end(*octet));
         match rest.get(port) {
-            Some(b'/' | b'?' | b'#') => Some(full),
-            Some(b'=' | b'(' | b'%' | b'$' | b'&' | b'~' | b'+' | b'^') => None,
-            _ => Some(end + port),
+            Some(b'/' | b'?' | b'#') => Some(self.end(start)),
+            Some(octet) if goes_on && b"=(%$&~+^".contains(octet) => None,
+            _ => Some(start + trimmed(self.text.get(start..end + port)?)),
         }
     }
 
@@ -283,12 +295,16 @@ impl Scan<'_> {
         let from = bracket.unwrap_or(0);
         let behind = window.get(from..).unwrap_or_default();
         let length = behind.iter().position(|octet| is_end(*octet)).unwrap_or(behind.len());
-        let text = behind.get(..length).unwrap_or_default();
-        let last = text.iter().rposition(|octet| {
-            octet.is_ascii_alphanumeric() || !octet.is_ascii() || matches!(octet, b'/' | b'\\')
-        });
-        start + from + last.map_or(0, |at| at + 1)
+        start + from + trimmed(behind.get(..length).unwrap_or_default())
     }
+}
+
+/// The length of a URI without the punctuation at its end.
+fn trimmed(text: &[u8]) -> usize {
+    let last = text
+        .iter()
+        .rposition(|octet| octet.is_ascii_alphanumeric() || !octet.is_ascii() || is_slash(*octet));
+    last.map_or(0, |at| at + 1)
 }
 
 /// The host in what stands behind `//`, if it leads anywhere, and the length up to its end with what
