@@ -55,7 +55,8 @@ impl Session {
     }
 
     pub(super) fn check_auth(&mut self, argument: &[u8], env: &Env<'_>, sink: &mut dyn Sink) {
-        if env.auth.mechanisms.is_empty() {
+        // The list that serves a user may have nobody who could ask again.
+        if env.auth.mechanisms.is_empty() && self.user.is_none() {
             return self.ask(Call::Unrecognized("AUTH".into()));
         }
         let reply = match &self.hello {
