@@ -300,7 +300,7 @@ impl Resolver {
 
     /// Leaves a watched zone alone for some minutes, because of what it answers: said once.
     fn bench(&mut self, zone: &str, why: &str, now: Duration) {
-        if self.zones.bench(zone, now) {
+        if self.zones.bench(zone, why, now) {
             let text = format!("{zone}: {why}: not asked for five minutes");
             self.log(Weight::Warning, text);
         }
@@ -308,7 +308,7 @@ impl Resolver {
 
     /// Leaves a watched zone alone until it is acquitted: said once.
     pub fn condemn(&mut self, zone: &str, why: &str) {
-        if self.zones.condemn(zone) {
+        if self.zones.condemn(zone, why) {
             let text = format!("{zone}: {why}: not asked until its test entries are right");
             self.log(Weight::Warning, text);
         }
@@ -386,6 +386,25 @@ impl Resolver {
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What an admin may want to know, in words: what is on its way, and what is not asked or not
+    /// believed at the moment.
+    pub fn state(&self, now: Duration) -> String {
+        let Counts { sent, cached, forged, .. } = self.counts;
+        let mut text = format!(
+            "{} questions in flight; {sent} sent, {cached} known, {forged} replies that fit nothing",
+            self.flights.len()
+        );
+        let mut resting: Vec<_> = self.zones.resting(now).collect();
+        resting.sort_unstable();
+        for (zone, why) in resting {
+            text.push_str(&format!("; {zone} is left alone: {why}"));
+        }
+        for address in &self.invented {
+            text.push_str(&format!("; {address} is not believed"));
+        }
+        text
     }
 
     /// Questions in flight.

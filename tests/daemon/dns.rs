@@ -3,6 +3,7 @@
 use crate::daemon::client::{Client, small, stuffed};
 use crate::daemon::house::{BINARY, House};
 use crate::daemon::system::{skip, until};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -193,6 +194,11 @@ fn a_list_in_error_is_named_once() {
     daemon.log.nth("closing connection", 4);
     assert_eq!(daemon.log.count("moody.example"), 2, "{:#?}", daemon.log.lines());
     assert_eq!(daemon.log.count("all-names.example"), 1);
+    daemon.signal(Signal::SIGUSR2);
+    let state = daemon.log.line("state: DNS: ");
+    let left_alone = "; all-names.example is left alone: it lists everybody: it looks dead; \
+                      moody.example is left alone: it answers 127.255.255.255: too many questions";
+    assert!(state.ends_with(left_alone), "{state}");
     daemon.stop();
 }
 
@@ -221,6 +227,8 @@ fn a_name_server_that_makes_names_up_is_found_out() {
     listed.expect("MAIL FROM:<a@good.example>", "250");
     listed.expect("RCPT TO:<b@example.com>", "550 5.7.1 (dnsbl) listed in bl.example");
     assert_eq!(daemon.log.count("93.184.216.34"), 1, "{:#?}", daemon.log.lines());
+    daemon.signal(Signal::SIGUSR2);
+    daemon.log.line("; 93.184.216.34 is not believed");
     drop((clean, listed));
     daemon.stop();
 }

@@ -91,8 +91,9 @@ fn usr2_tells_what_the_daemon_is_doing() {
     let line = daemon.log.line("state: ");
     assert!(line.contains("state: 3 connections of 200, 1 addresses"), "{line}");
     assert!(line.contains("3 connections since the start"), "{line}");
+    daemon.log.line("state: DNS: 0 questions in flight; ");
     daemon.signal(Signal::SIGUSR2);
-    daemon.log.nth("state: ", 2);
+    daemon.log.nth("state: ", 4);
     drop(clients);
     daemon.stop();
 }

@@ -23,6 +23,8 @@ struct Zone {
     failures: u8,
     until: Duration,
     condemned: bool,
+    /// Why it rests, or rested last.
+    why: Box<str>,
 }
 
 impl Zones {
@@ -66,14 +68,22 @@ impl Zones {
         zone.failures = (zone.failures + 1).min(FAILURES_MAX);
         let tired = zone.failures == FAILURES_MAX && now >= zone.until;
         if tired {
-            zone.until = now + REST;
+            (zone.until, zone.why) = (now + REST, "does not answer".into());
         }
         tired
     }
 
     /// Lets a watched zone rest until it is acquitted. True if it was not condemned before.
-    pub(super) fn condemn(&mut self, zone: &str) -> bool {
-        self.0.get_mut(zone).is_some_and(|zone| !std::mem::replace(&mut zone.condemned, true))
+    pub(super) fn condemn(&mut self, zone: &str, why: &str) -> bool {
+        let Some(zone) = self.0.get_mut(zone) else { return false };
+        zone.why = why.into();
+        !std::mem::replace(&mut zone.condemned, true)
+    }
+
+    /// The zones that rest, and why.
+    pub(super) fn resting(&self, now: Duration) -> impl Iterator<Item = (&str, &str)> {
+        let rests = move |(_, zone): &(_, &Zone)| zone.condemned || now < zone.until;
+        self.0.iter().filter(rests).map(|(name, zone)| (&**name, &*zone.why))
     }
 
     /// Nothing is held against a zone any more. True if it was condemned.
@@ -82,11 +92,11 @@ impl Zones {
     }
 
     /// Lets a watched zone rest at once. True if it did not rest before.
-    pub(super) fn bench(&mut self, zone: &str, now: Duration) -> bool {
+    pub(super) fn bench(&mut self, zone: &str, why: &str, now: Duration) -> bool {
         let Some(zone) = self.0.get_mut(zone) else { return false };
         let fresh = now >= zone.until && !zone.condemned;
         if fresh {
-            (zone.failures, zone.until) = (FAILURES_MAX, now + REST);
+            (zone.failures, zone.until, zone.why) = (FAILURES_MAX, now + REST, why.into());
         }
         fresh
     }
@@ -132,9 +142,11 @@ mod tests {
         assert!(!zones.rests(zone, later));
         assert!(zones.failed(zone, later), "one more after the rest is enough");
         zones.answered(zone);
-        assert!(zones.bench("new.example", later) && !zones.bench("new.example", later));
+        assert!(
+            zones.bench("new.example", "bad", later) && !zones.bench("new.example", "bad", later)
+        );
         assert!(zones.rests("new.example", later) && !zones.failed("unknown.example", later));
-        assert!(!zones.bench("unknown.example", later));
+        assert!(!zones.bench("unknown.example", "bad", later));
     }
 
     #[test]
@@ -142,11 +154,13 @@ mod tests {
         let mut zones = Zones::default();
         zones.watch(["bl.example"]);
         let zone = "bl.example";
-        assert!(zones.condemn(zone) && !zones.condemn(zone), "told once");
-        assert!(zones.rests(zone, REST * 1_000) && !zones.bench(zone, SECOND));
+        assert!(zones.condemn(zone, "dead") && !zones.condemn(zone, "dead"), "told once");
+        assert!(zones.rests(zone, REST * 1_000) && !zones.bench(zone, "bad", SECOND));
         zones.watch([zone]);
         assert!(zones.rests(zone, SECOND), "a reload forgets nothing");
+        assert_eq!(zones.resting(SECOND).collect::<Vec<_>>(), [(zone, "dead")]);
         assert!(zones.acquit(zone) && !zones.acquit(zone));
-        assert!(!zones.rests(zone, SECOND) && !zones.condemn("unknown.example"));
+        assert_eq!(zones.resting(SECOND).count(), 0);
+        assert!(!zones.rests(zone, SECOND) && !zones.condemn("unknown.example", "dead"));
     }
 }

@@ -90,7 +90,7 @@ impl EventLoop {
     }
 
     /// What the daemon is doing, for the admin who sends USR2.
-    fn tell_state(&self) {
+    fn tell_state(&mut self) {
         let (workers, scanners, writers) = self.pools.depths();
         let text = format!(
             "state: {} connections of {}, {} addresses; waiting jobs: workers {workers}, \
@@ -105,5 +105,7 @@ impl EventLoop {
             self.handshakes.failed,
         );
         self.say(Level::Alert, text);
+        let names = self.resolver.resolver().state(self.now.mono);
+        self.say(Level::Alert, format!("state: DNS: {names}"));
     }
 }
