@@ -282,6 +282,17 @@ fn dkim_tags() {
 }
 
 #[test]
+fn dmarc_record() {
+    let seeds: &[&[u8]] = &[
+        b"v=DMARC1; p=reject; sp=none; np=quarantine; adkim=s; aspf=s; t=y; psd=n; fo=1:d:s; \
+          rua=mailto:a@example.com!10m,https://example.com/; ruf=mailto:b@example.com; pct=50",
+        b"V = DMARC1 ; p = bogus ; rua=mailto:a@example.com",
+        b"v=DMARC1;p=none;p=none",
+    ];
+    drive("dmarc_record", seeds, crate::authn::dmarc::record::fuzz);
+}
+
+#[test]
 fn dkim_key() {
     use crate::authn::dkim::testing::{ED25519_RECORD, RSA_RECORD};
     let seeds: &[&[u8]] = &[

@@ -4,6 +4,7 @@
 //! so that nothing of one mail is ever seen in the next.
 
 use crate::authn::dkim::Verification;
+use crate::authn::dmarc::{Judgement, Policy};
 use crate::authn::spf::{Scope, SpfResult};
 use crate::client::p0f::Fingerprint;
 use crate::config::types::Role;
@@ -129,6 +130,29 @@ pub struct Spf {
     pub is_wide: bool,
 }
 
+/// What came of DMARC: with the client's address, [`MailFacts::spf`] and [`MailFacts::dkim`] all that a
+/// row of a report says (RFC 9990).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dmarc {
+    /// The result, and the policy that counts.
+    pub judgement: Judgement,
+    /// The first domain in From; empty where there is none.
+    pub author: String,
+    /// What was done: `reject` refused, `quarantine` marked, `none` let through.
+    pub disposition: Policy,
+    /// Why something else was done than the domain wants.
+    pub reason: Option<Override>,
+}
+
+/// Why a policy was not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// As reports spell it: `trusted_forwarder`, `mailing_list`, `local_policy`.
+    pub kind: &'static str,
+    /// In words.
+    pub comment: String,
+}
+
 /// Findings about the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -176,6 +200,8 @@ pub struct MailFacts {
     pub auth_results: Vec<String>,
     /// The signatures on the message, as the plugin `dkim` found them; None where nobody looked.
     pub dkim: Option<Arc<Verification>>,
+    /// What DMARC came to, as the plugin `dmarc` found it; None where nobody looked.
+    pub dmarc: Option<Arc<Dmarc>>,
     /// Named scores of content filters.
     pub scores: Vec<(&'static str, i32)>,
     /// Accept the message and throw it away, and why.

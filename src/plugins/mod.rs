@@ -22,6 +22,7 @@ pub mod count_unrecognized_commands;
 pub mod denysoft_multi_rcpt;
 pub mod dkim;
 pub mod dkim_sign;
+pub mod dmarc;
 pub mod dns_whitelist_soft;
 pub mod dnsbl;
 pub mod dont_require_anglebrackets;
@@ -146,6 +147,7 @@ pub static REGISTRY: &[Entry] = &[
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
     plugin("dkim", &[], dkim::load),
     plugin("dkim_sign", &[], dkim_sign::load),
+    plugin("dmarc", &[], dmarc::load),
     reputation("dns_whitelist_soft", &["async/dns_whitelist_soft"], dns_whitelist_soft::load),
     reputation("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
