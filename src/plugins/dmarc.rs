@@ -35,7 +35,7 @@ use crate::authn::dmarc::author::Authors;
 use crate::authn::dmarc::{self, DmarcResult, Evidence, Judgement};
 use crate::config::files::{Line, Problem, quote};
 use crate::config::nets::Net;
-use crate::dns::{Kind, Question};
+use crate::dns::{Answer, Kind, Question};
 use crate::mail::authres;
 use crate::mail::headers::Headers;
 use crate::plugin::facts::{Dmarc as Fact, Override};
@@ -156,7 +156,7 @@ fn judge(cx: &Cx<'_>, from: &From) -> Result<Judgement, Pending> {
 
 impl Dmarc {
     fn act(&self, cx: &mut Cx<'_>, from: &From, judgement: Judgement) -> Hooked {
-        let wanted = judgement.applied.as_ref().map_or(dmarc::Policy::None, |it| it.wanted());
+        let wanted = judgement.applied.as_ref().map_or(dmarc::Policy::None, dmarc::Applied::wanted);
         let is_condemned = judgement.result == DmarcResult::Fail && wanted != dmarc::Policy::None;
         let mut reason = if is_condemned { self.trusts(cx)? } else { None };
         cx.auth_result(auth_result(from, &judgement, reason.as_ref()));
@@ -262,7 +262,7 @@ impl Dmarc {
         }
         let Some(trusted) = self.names_trusted(cx) else { return Ok(None) };
         let answers = cx.dns_all(addresses_of(cx))?;
-        let leads_back = answers.iter().flat_map(|answer| answer.addresses()).any(|it| it == ip);
+        let leads_back = answers.iter().flat_map(Answer::addresses).any(|it| it == ip);
         Ok(if leads_back { reason(trusted, "by its name".to_string()) } else { None })
     }
 }
