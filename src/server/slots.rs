@@ -154,6 +154,12 @@ impl Slot {
         }
     }
 
+    /// The socket holds octets that nobody has read. Under TLS that it may hold some says nothing: reading
+    /// stops at the last record.
+    pub fn has_unread(&mut self) -> bool {
+        self.readable && matches!(self.stream.peek(&mut [0_u8]), Ok(1..))
+    }
+
     /// Whether the client has said something that nobody has read. Under TLS what was said is kept.
     pub fn has_talked(&mut self) -> Taken {
         if self.tls.is_some() {

@@ -402,7 +402,7 @@ impl EventLoop {
             slot.deadline = self.now.mono + patience;
             return End::Keep;
         }
-        if slot.pending.is_empty() && !slot.readable {
+        if slot.pending.is_empty() && !slot.has_unread() {
             return End::Close;
         }
         if slot.stream.shutdown(Shutdown::Write).is_err() {

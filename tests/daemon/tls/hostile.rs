@@ -7,6 +7,7 @@ use crate::daemon::client::{Client, kept, small, stuffed};
 use crate::daemon::house::{Daemon, House};
 use crate::daemon::system::memory;
 use crate::dialogue::tls::config;
+use nix::sys::signal::Signal;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection};
@@ -244,6 +245,22 @@ fn an_end_without_a_word_of_tls_is_an_end() {
     daemon.log.nth("disconnecting", 4);
     assert_eq!(house.mails().len(), 4);
     assert_eq!(daemon.log.count("handshake failed"), 0);
+    daemon.stop();
+}
+
+/// A client that has heard all and keeps its end open does not keep a place.
+#[test]
+fn the_last_word_ends_it_on_our_side() {
+    let house = House::new();
+    let (daemon, _, smtps) = start(&house);
+    for (number, version) in [&TLS12, &TLS13].into_iter().enumerate() {
+        let mut client = secure(smtps, version);
+        client.expect("QUIT", "221");
+        client.ended();
+        daemon.signal(Signal::SIGUSR2);
+        let state = daemon.log.nth("state: ", number + 1);
+        assert!(state.contains("state: 0 connections of "), "{state}");
+    }
     daemon.stop();
 }
 
