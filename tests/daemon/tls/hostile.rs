@@ -258,7 +258,7 @@ fn the_last_word_ends_it_on_our_side() {
         client.expect("QUIT", "221");
         client.ended();
         daemon.signal(Signal::SIGUSR2);
-        let state = daemon.log.nth("state: ", number + 1);
+        let state = daemon.log.nth(" connections of ", number + 1);
         assert!(state.contains("state: 0 connections of "), "{state}");
     }
     daemon.stop();
