@@ -88,6 +88,7 @@ pub struct Chain {
     plugins: Vec<Loaded>,
     hooks: HookSet,
     recipients_max: usize,
+    waits: Option<u64>,
 }
 
 impl Chain {
@@ -99,7 +100,14 @@ impl Chain {
             .fold(HookSet::default(), HookSet::with);
         let most = plugins.iter().map(|loaded| loaded.plugin.recipients_max()).min();
         let recipients_max = most.unwrap_or(usize::MAX);
-        Chain { name: name.into(), plugins, hooks, recipients_max }
+        let waits = plugins.iter().find(|loaded| loaded.plugin.waits_for_others());
+        let waits = waits.map(|loaded| loaded.key);
+        Chain { name: name.into(), plugins, hooks, recipients_max, waits }
+    }
+
+    /// The queue that hands messages to somebody who may let us wait, by its key.
+    pub fn waits_for_others(&self) -> Option<u64> {
+        self.waits
     }
 
     /// Recipients that a message may have, as far as the queue is concerned.

@@ -322,6 +322,12 @@ pub trait Plugin: Send + Sync {
         true
     }
 
+    /// Of a queue: another server or program takes its messages, and may let us wait. Then these never
+    /// hold all writers: text that comes in must go on being spooled.
+    fn waits_for_others(&self) -> bool {
+        false
+    }
+
     /// A connection was accepted. Inline, and nothing may be asked.
     fn accept(&self, cx: &mut Cx<'_>) -> Hooked {
         Ok(Verdict::Unhooked)

@@ -178,7 +178,7 @@ impl Pools {
     /// # Errors
     /// The visit.
     pub fn send(&self, slot: SlotId, visit: Box<Visit>, lane: Lane) -> Result<(), Box<Visit>> {
-        let service = if lane == Lane::Scanners { visit.service() } else { None };
+        let service = visit.service(lane);
         let errand = Errand { service, ..self.errand(slot, Work::Message(visit)) };
         self.of(lane).submit(errand).map_err(|mut errand| {
             errand.guard.lost = None;

@@ -3,9 +3,10 @@
 //! No work stealing and no growth: when the queue is full the job comes back at once and the client is
 //! told to try later, which is the only honest answer of a small machine.
 //!
-//! Jobs may belong to a service, such as a virus scanner. When it hangs it must not take all threads with
-//! it: one service holds all but two of them at the most (at least one), all services together all but
-//! one, and that one is for jobs that belong to none: people who log in.
+//! Jobs may belong to a service, such as a virus scanner or the next server. When it hangs it must not take
+//! all threads with it: one service holds all but two of them at the most (at least one), all services
+//! together all but one, and that one is for jobs that belong to none: people who log in, text that is
+//! spooled.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

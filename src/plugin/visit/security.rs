@@ -4,10 +4,10 @@ use super::{EnvParts, Surroundings, Visit};
 use crate::authn::scram::Keys;
 use crate::config::types::Role;
 use crate::limits;
-use crate::plugin::Hook;
 use crate::plugin::chain::{Chain, Observed, observe};
 use crate::plugin::facts::{Naughty, Secure};
 use crate::plugin::log::{Level, foreign};
+use crate::plugin::{Hook, Lane};
 use crate::smtp::auth::{Credentials, Mechanism};
 use crate::smtp::proxy::Introduction;
 use crate::smtp::session::{Auth, Call, KeyStore, NO_KEYS, Tls};
@@ -130,8 +130,14 @@ impl Visit {
     }
 
     /// The service that the visit is going to wait for on a lane: a number for each plugin. A login has
-    /// none, so that no scanner that hangs keeps people from it.
-    pub fn service(&self) -> Option<u64> {
+    /// none, so that no scanner that hangs keeps people from it. With the writers it is the queue from
+    /// the first: what begins there as a message's header goes through to the queue on the same thread.
+    pub fn service(&self, lane: Lane) -> Option<u64> {
+        match lane {
+            Lane::Workers => return None,
+            Lane::Writers => return self.chain.waits_for_others(),
+            Lane::Scanners => {}
+        }
         let invocation = self.invocation.as_ref()?;
         let loaded = invocation.current()?;
         (invocation.hook() != Hook::Auth).then_some(loaded.key)

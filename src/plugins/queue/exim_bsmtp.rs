@@ -54,6 +54,10 @@ impl Plugin for EximBsmtp {
         HookSet::of(&[Hook::Queue])
     }
 
+    fn waits_for_others(&self) -> bool {
+        true
+    }
+
     fn queue(&self, cx: &mut Cx<'_>) -> Hooked {
         cx.lane(Lane::Writers)?;
         let (Some(envelope), Some(message)) = (cx.envelope(), cx.message()) else {

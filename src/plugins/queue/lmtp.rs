@@ -73,6 +73,10 @@ impl Plugin for Lmtp {
         HookSet::of(&[Hook::Queue])
     }
 
+    fn waits_for_others(&self) -> bool {
+        true
+    }
+
     fn recipients_max(&self) -> usize {
         1
     }

@@ -93,6 +93,10 @@ impl Plugin for SmtpForward {
         HookSet::of(&[Hook::Queue])
     }
 
+    fn waits_for_others(&self) -> bool {
+        true
+    }
+
     fn goes_with(&self, first: &Address, next: &Address) -> bool {
         self.way(first) == self.way(next)
     }

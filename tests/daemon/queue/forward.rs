@@ -116,6 +116,27 @@ fn a_server_that_dies_in_the_middle_has_nothing() {
     }
 }
 
+/// A next server that takes connections and says nothing: the mails that wait for it leave a thread to
+/// spool what others send meanwhile.
+#[test]
+fn a_server_that_hangs_keeps_nobody_from_sending() {
+    let hop = Hop::start(ALL, |_, line| (line == ".").then_some(Act::Hang));
+    let house = house(hop.address().port(), "timeout 60");
+    house.set("writers", "3");
+    let daemon = house.start();
+    let mut waiting: Vec<_> = (0..4).map(|_| daemon.client()).collect();
+    for client in &mut waiting {
+        client.data();
+        client.send(b"Subject: waits\r\n\r\n.\r\n");
+    }
+    until("the first waits", || hop.heard().into_iter().find(|heard| !heard.texts.is_empty()));
+    // More than all buffers between here and the spool take.
+    let mut client = daemon.client();
+    client.data();
+    client.send(stuffed(&large(7, 24_000_000)));
+    daemon.kill();
+}
+
 /// Many clients at a time: each mail reaches the server once, over few connections.
 #[test]
 fn many_at_a_time() {
