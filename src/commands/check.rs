@@ -1,6 +1,7 @@
 //! `mailreeve check`: what the daemon would say of a name, an address, a sender or a message, asked from the shell.
 
 mod spf;
+mod uri;
 
 use crate::commands::{DONE, Fault, NO, dkim, folder, print, wants_help};
 use crate::config::Config;
@@ -27,6 +28,7 @@ Usage: mailreeve check helo NAME --ip IP [--config DIR] [--resolver IP:PORT]
        mailreeve check spf --ip IP --helo NAME --mail-from ADDR
                                          [--config DIR] [--resolver IP:PORT]
        mailreeve check dkim FILE         [--config DIR] [--resolver IP:PORT]
+       mailreeve check uri FILE          [--config DIR] [--resolver IP:PORT]
 
 helo       says what the plugin `helo`, as the configuration has it, thinks of a
            client at IP that introduces itself as NAME. Exit code 0: nothing
@@ -41,6 +43,9 @@ spf        says whether a client at IP may send for ADDR, or for NAME where ADDR
            or permerror; 75: temperror.
 dkim       checks the DKIM signatures of the message in FILE; the same as
            `mailreeve dkim verify`, whose help tells more.
+uri        prints each domain that the message in FILE (- for standard input)
+           leads to, its header included, and which lists of `uribl_zones` have
+           it. Exit code 0: none; 1: some list has one.
 
   --config DIR         the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                        /etc/mailreeve, /var/service/qpsmtpd/config
@@ -92,8 +97,9 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         (["dkim", file], None, (None, None)) => {
             dkim::verify(file, words.config.clone(), words.resolver.as_deref())
         }
+        (["uri", file], None, (None, None)) => uri::run(file, &words),
         _ => {
-            let what = "say what: helo NAME --ip IP, dns-lists IP, dkim FILE, or \
+            let what = "say what: helo NAME --ip IP, dns-lists IP, dkim FILE, uri FILE, or \
                 spf --ip IP --helo NAME --mail-from ADDR";
             Err(Fault::Usage(what.to_string()))
         }

@@ -177,7 +177,7 @@ fn canons(text: Option<&str>) -> Result<(Canon, Canon), Fault> {
 }
 
 /// The octets of a file, or of standard input.
-fn read(file: &str) -> Result<Vec<u8>, Fault> {
+pub(super) fn read(file: &str) -> Result<Vec<u8>, Fault> {
     let mut octets = Vec::new();
     let read = match file {
         "-" => io::stdin().lock().read_to_end(&mut octets).map(|_| octets),

@@ -76,6 +76,7 @@ pub mod program;
 pub mod question;
 pub mod sealing;
 pub mod site;
+pub mod uri_lists;
 pub mod visit;
 pub mod zones;
 

@@ -155,15 +155,10 @@ impl Zone {
 
     /// A listing, none, or in words why the list is of no use.
     fn judge(&self, address: &Answer, text: Option<&Answer>) -> Result<Option<Hit>, String> {
-        let codes = match classify(address) {
-            Listing::Listed(codes) => codes,
-            Listing::NotListed => return Ok(None),
-            Listing::Unknown => return Err(format!("{} query failed: no answer", self.name)),
-            Listing::ListError(bad) => {
-                let why = cause(bad).unwrap_or("no listing");
-                return Err(format!("{} answers with an error code ({bad}: {why})", self.name));
-            }
-        };
+        let codes = codes(&self.name, address)?;
+        if codes.is_empty() {
+            return Ok(None);
+        }
         let own = self.text.as_deref().map(str::to_string);
         let text = own
             .or_else(|| text.and_then(first_text))
@@ -172,8 +167,24 @@ impl Zone {
     }
 }
 
+/// The codes with which a list answers, none where it does not list what it was asked about.
+///
+/// # Errors
+/// In words, when the list does not answer, or answers with what is no code of a listing.
+pub fn codes(zone: &str, address: &Answer) -> Result<Vec<Ipv4Addr>, String> {
+    match classify(address) {
+        Listing::Listed(codes) => Ok(codes),
+        Listing::NotListed => Ok(Vec::new()),
+        Listing::Unknown => Err(format!("{zone} query failed: no answer")),
+        Listing::ListError(bad) => {
+            let why = cause(bad).unwrap_or("no listing");
+            Err(format!("{zone} answers with an error code ({bad}: {why})"))
+        }
+    }
+}
+
 /// The first text that says something, fit for a reply and a log line.
-fn first_text(answer: &Answer) -> Option<String> {
+pub fn first_text(answer: &Answer) -> Option<String> {
     answer.records().iter().find_map(|record| match record {
         Record::Text(text) if !text.trim_ascii().is_empty() => {
             Some(foreign_within(text.trim_ascii(), TEXT_MAX))

@@ -48,6 +48,7 @@ pub mod resolvable_fromhost;
 pub mod rhsbl;
 pub mod sender_permitted_from;
 pub mod tls;
+pub mod uribl;
 pub mod whitelist;
 
 use crate::plugin::log::Output;
@@ -232,6 +233,7 @@ pub static REGISTRY: &[Entry] = &[
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
     Entry { name: "tls", aliases: &[], kind: Kind::Tls, reputation: false },
     gone("tls_cert", "it made weak certificates; `mailreeve tls selfsigned NAME` makes a good one"),
+    plugin("uribl", &["async/uribl"], uribl::load),
     gone("user_config", "no plugin of qpsmtpd ever asked it, so nothing is lost with it"),
     gone("virus/aveclient", "this scanner is no longer sold; scan with ClamAV"),
     gone("virus/bitdefender", "this scanner is no longer sold; scan with ClamAV"),

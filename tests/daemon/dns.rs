@@ -36,6 +36,10 @@ local-zone: \"good.example.\" static
 local-data: 'good.example. MX 10 mail.good.example.'
 local-data: 'mail.good.example. A 203.0.113.25'
 local-zone: \"gone.example.\" static
+local-zone: \"uri.example.\" static
+local-data: 'bad.co.uk.uri.example. A 127.0.0.72'
+local-data: 'bad.co.uk.uri.example. TXT \"a bad site\"'
+local-data: 'odd.com.uri.example. A 127.0.0.2'
 local-zone: \"spf.example.\" static
 local-data: 'spf.example. TXT \"v=spf1 ip4:127.0.0.7 \" \"mx:foo:bar/baz.spf.example ptr -all exp=why.spf.example\"'
 local-data: 'why.spf.example. TXT \"%{i} may not send for %{o}\"'
@@ -262,6 +266,40 @@ fn names_and_addresses_are_checked_from_the_shell() {
     assert!(said.ends_with("fail\n"), "{said}");
     let (status, _) = check(&["helo", "localhost"]);
     assert_eq!(status, Some(2), "--ip is missing");
+}
+
+/// Where a message leads, and which lists have it.
+#[test]
+fn uris_are_checked_from_the_shell() {
+    let house = House::new();
+    let Some((_unbound, port)) = unbound(&house, ZONES) else {
+        return skip("dns::uris_are_checked_from_the_shell", "unbound is not installed");
+    };
+    house.set("uribl_zones", "uri.example:8-16-64-128\nblocked.example");
+    house.set("uribl_whitelist_domains", "good.com");
+    let file = house.path("message");
+    let check = |text: &str| {
+        fs::write(&file, format!("Subject: x\n\n{text}\n")).unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["check", "uri"]).arg(&file).arg("--config").arg(house.path("config"));
+        let output = command.arg("--resolver").arg(format!("127.0.0.1:{port}")).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let blocked = "an error of the list, not a listing: blocked.example answers with an error code \
+                   (127.255.255.254: asked through a public resolver)\n";
+    for (text, code, said, blocked) in [
+        (
+            "http://www.bad.co.uk/ http://www.good.com/",
+            1,
+            "bad.co.uk: LISTED in uri.example (127.0.0.72) a bad site\n\
+             good.com: not asked about: in uribl_whitelist_domains\n",
+            blocked,
+        ),
+        ("http://odd.com/", 0, "odd.com: not listed\n", blocked),
+        ("text", 0, "the message leads nowhere\n", ""),
+    ] {
+        assert_eq!(check(text), (Some(code), format!("{said}{blocked}")), "{text}");
+    }
 }
 
 /// SPF with real questions and answers: from the shell, with names that only a macro or a strange MX record

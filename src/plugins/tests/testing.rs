@@ -7,10 +7,11 @@ use crate::config::Defaults;
 use crate::config::files::{Files, Severity};
 use crate::dns;
 use crate::plugin::log::{Event, Id, Level};
-use crate::plugin::question::{Answer, Question};
+use crate::plugin::question::{Answer, Lane, Place, Question};
 use crate::plugin::visit::{Surroundings, Visit, Want};
 use crate::plugin::{Moment, Peer};
 use crate::plugins::load::{Strictness, load};
+use crate::plugins::tests::trial::Nobody;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub(crate) fn play(
             }
             Want::Close => break,
             Want::Pause(_) => visit.unpause(),
+            Want::Move(lane) => work(&mut visit, lane),
+            Want::Turn => {}
             other => panic!("{other:?}"),
         }
     }
@@ -86,6 +89,20 @@ pub(crate) fn play(
     });
     let log = log.collect();
     Played { rounds, log, said: String::from_utf8(out).expect("replies are ASCII") }
+}
+
+/// Runs a hook on the lanes that it asks for, at once; there a question has no answer.
+fn work(visit: &mut Visit, mut lane: Lane) {
+    loop {
+        let place = match lane {
+            Lane::Workers => Place::Worker,
+            lane => Place::Lane(lane, &Nobody),
+        };
+        match visit.work(place, Moment::default()) {
+            Want::Move(next) => lane = next,
+            _ => return,
+        }
+    }
 }
 
 fn shown(question: &Question) -> String {

@@ -128,7 +128,7 @@ fn around(site: &Arc<Site>) -> Surroundings<'_> {
 }
 
 /// A resolver that knows nothing.
-struct Nobody;
+pub(in crate::plugins) struct Nobody;
 
 impl Ask for Nobody {
     fn ask(&self, questions: &[Question], _deadline: Duration) -> Vec<Arc<Answer>> {
