@@ -1,5 +1,6 @@
 //! `mailreeve check`: what the daemon would say of a name, an address, a sender or a message, asked from the shell.
 
+mod dmarc;
 mod spf;
 
 use crate::commands::{DONE, Fault, NO, dkim, folder, print, wants_help};
@@ -27,6 +28,8 @@ Usage: mailreeve check helo NAME --ip IP [--config DIR] [--resolver IP:PORT]
        mailreeve check spf --ip IP --helo NAME --mail-from ADDR
                                          [--config DIR] [--resolver IP:PORT]
        mailreeve check dkim FILE         [--config DIR] [--resolver IP:PORT]
+       mailreeve check dmarc FILE --ip IP --helo NAME --mail-from ADDR
+                                         [--config DIR] [--resolver IP:PORT]
 
 helo       says what the plugin `helo`, as the configuration has it, thinks of a
            client at IP that introduces itself as NAME. Exit code 0: nothing
@@ -41,6 +44,14 @@ spf        says whether a client at IP may send for ADDR, or for NAME where ADDR
            or permerror; 75: temperror.
 dkim       checks the DKIM signatures of the message in FILE; the same as
            `mailreeve dkim verify`, whose help tells more.
+dmarc      says what the message in FILE comes to if a client at IP sends it for
+           ADDR (RFC 9989). The first line is the Authentication-Results that it
+           would get (SPF, DKIM, DMARC); the second what is to be done with it:
+           pass, or what the author's domain wants: none, quarantine or reject.
+           Trusted forwarders (`dmarc_trusted`) are not looked for. Needs no
+           config folder. Exit code 0: pass or none; 1: quarantine, reject, or a
+           From without a domain to ask; 75: a name server failed (temperror),
+           and so nothing is to be done.
 
   --config DIR         the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                        /etc/mailreeve, /var/service/qpsmtpd/config
@@ -92,9 +103,16 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         (["dkim", file], None, (None, None)) => {
             dkim::verify(file, words.config.clone(), words.resolver.as_deref())
         }
+        (["dmarc", file], Some(ip), (Some(helo), Some(sender))) => {
+            dmarc::run(file, (ip, helo, sender), &words)
+        }
+        (["dmarc", ..], ..) => {
+            let what = "check dmarc needs FILE, --ip IP, --helo NAME and --mail-from ADDR";
+            Err(Fault::Usage(what.to_string()))
+        }
         _ => {
-            let what = "say what: helo NAME --ip IP, dns-lists IP, dkim FILE, or \
-                spf --ip IP --helo NAME --mail-from ADDR";
+            let what = "say what: helo NAME --ip IP, dns-lists IP, dkim FILE, \
+                spf --ip IP --helo NAME --mail-from ADDR, or dmarc FILE with the same";
             Err(Fault::Usage(what.to_string()))
         }
     }
