@@ -9,13 +9,10 @@ fn message(from: &str) -> String {
     format!("{from}To: b@example.net\nSubject: Is dinner ready?\n\nHi.\n")
 }
 
-/// What would be written above a message, what is to be done with it, and the exit codes.
-#[test]
-fn a_message_is_judged_from_the_shell() {
-    let house = House::new();
-    let record = keygen(&house.path("key"), "key", &["--ed25519"]);
+/// A zone with the policies of several domains, and the key of one.
+fn zone(record: String) -> Names {
     let texts = |text: &str| Has::Texts(vec![text.to_string()]);
-    let names = Names::serve(
+    Names::serve(
         0,
         &[
             ("example.com", texts("v=spf1 ip4:192.0.2.1 -all")),
@@ -26,20 +23,30 @@ fn a_message_is_judged_from_the_shell() {
             ("_dmarc.none.example", texts("v=DMARC1; p=none")),
             ("_dmarc.mute.example", Has::Fault),
         ],
-    );
+    )
+}
+
+/// Exit code, disposition with its line end, and the results behind this machine's name.
+fn check(path: &str, server: &str, ip: &str, sender: &str) -> (Option<i32>, String, String) {
+    let args = ["check", "dmarc", path, "--resolver", server, "--ip", ip];
+    let (code, said, errors) =
+        run(&[&args[..], &["--helo", "h.example", "--mail-from", sender]].concat(), b"");
+    let said = String::from_utf8(said).unwrap();
+    let (value, disposition) = said.split_once('\n').expect(&errors);
+    let (_, results) = value.split_once("; ").unwrap();
+    (code, disposition.to_string(), results.to_string())
+}
+
+/// What would be written above a message, what is to be done with it, and the exit codes.
+#[test]
+fn a_message_is_judged_from_the_shell() {
+    let house = House::new();
+    let record = keygen(&house.path("key"), "key", &["--ed25519"]);
+    let names = zone(record);
     let file = house.path("message");
     let path = file.to_str().unwrap();
     let address = names.address();
-    let check = |ip: &str, sender: &str| {
-        let args = ["check", "dmarc", path, "--resolver", &address, "--ip", ip];
-        let (code, said, errors) =
-            run(&[&args[..], &["--helo", "h.example", "--mail-from", sender]].concat(), b"");
-        let said = String::from_utf8(said).unwrap();
-        let (value, disposition) = said.split_once('\n').expect(&errors);
-        // Before it stands this machine's name.
-        let (_, results) = value.split_once("; ").unwrap();
-        (code, disposition.to_string(), results.to_string())
-    };
+    let check = |ip: &str, sender: &str| check(path, &address, ip, sender);
     for (from, ip, sender, code, disposition, spf, dmarc) in [
         ("example.com", "192.0.2.1", "joe@example.com", 0, "pass", "pass", "pass (p=reject)"),
         (
