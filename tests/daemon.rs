@@ -15,6 +15,7 @@ mod commands;
 mod crash;
 mod detached;
 mod dkim;
+mod dmarc;
 mod dns;
 mod event_loop;
 mod hostile;

@@ -4,6 +4,8 @@
 
 mod addresses;
 #[cfg(test)]
+mod arc;
+#[cfg(test)]
 mod checkers;
 #[cfg(test)]
 mod corpus;

@@ -33,14 +33,18 @@ pub(crate) fn documents(text: &str) -> Vec<Json> {
 struct Line {
     number: usize,
     indent: usize,
-    /// Without its indentation.
+    /// Without its indentation and the white space at its end.
     text: String,
+    /// The white space at its end, which counts in a block.
+    tail: String,
 }
 
 impl Line {
     fn new(number: usize, line: &str) -> Line {
         let text = line.trim_start_matches(' ');
-        Line { number, indent: line.len() - text.len(), text: text.trim_end().to_owned() }
+        let (kept, tail) = text.split_at(text.trim_end().len());
+        let indent = line.len() - text.len();
+        Line { number, indent, text: kept.to_owned(), tail: tail.to_owned() }
     }
 
     fn is_empty(&self) -> bool {
@@ -159,7 +163,9 @@ impl Reader {
                 break;
             }
             let inner = *first.get_or_insert(line.indent);
-            lines.push(format!("{}{}", " ".repeat(line.indent.saturating_sub(inner)), line.text));
+            let tail = if sign.starts_with('|') { line.tail.as_str() } else { "" };
+            let more = " ".repeat(line.indent.saturating_sub(inner));
+            lines.push(format!("{more}{}{tail}", line.text));
             self.at += 1;
         }
         while lines.last().is_some_and(|line| line.trim().is_empty()) {

@@ -5,6 +5,7 @@
 //! in the daemon, where thousands of sessions wait without a thread, and in a test with a zone in a
 //! table.
 
+pub mod arc;
 pub mod crypto;
 pub mod der;
 pub mod dkim;

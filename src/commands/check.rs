@@ -1,5 +1,6 @@
 //! `mailreeve check`: what the daemon would say of a name, an address, a sender or a message, asked from the shell.
 
+mod dmarc;
 mod spf;
 mod uri;
 
@@ -29,6 +30,8 @@ Usage: mailreeve check helo NAME --ip IP [--config DIR] [--resolver IP:PORT]
                                          [--config DIR] [--resolver IP:PORT]
        mailreeve check dkim FILE         [--config DIR] [--resolver IP:PORT]
        mailreeve check uri FILE          [--config DIR] [--resolver IP:PORT]
+       mailreeve check dmarc FILE --ip IP --helo NAME --mail-from ADDR
+                                         [--config DIR] [--resolver IP:PORT]
 
 helo       says what the plugin `helo`, as the configuration has it, thinks of a
            client at IP that introduces itself as NAME. Exit code 0: nothing
@@ -46,6 +49,14 @@ dkim       checks the DKIM signatures of the message in FILE; the same as
 uri        prints each domain that the message in FILE (- for standard input)
            leads to, its header included, and which lists of `uribl_zones` have
            it. Exit code 0: none; 1: some list has one.
+dmarc      says what the message in FILE comes to if a client at IP sends it for
+           ADDR (RFC 9989). The first line is the Authentication-Results that it
+           would get (SPF, DKIM, DMARC); the second what is to be done with it:
+           pass, or what the author's domain wants: none, quarantine or reject.
+           Trusted forwarders (`dmarc_trusted`) are not looked for. Needs no
+           config folder. Exit code 0: pass or none; 1: quarantine, reject, or a
+           From without a domain to ask; 75: a name server failed (temperror),
+           and so nothing is to be done.
 
   --config DIR         the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                        /etc/mailreeve, /var/service/qpsmtpd/config
@@ -98,9 +109,16 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
             dkim::verify(file, words.config.clone(), words.resolver.as_deref())
         }
         (["uri", file], None, (None, None)) => uri::run(file, &words),
+        (["dmarc", file], Some(ip), (Some(helo), Some(sender))) => {
+            dmarc::run(file, (ip, helo, sender), &words)
+        }
+        (["dmarc", ..], ..) => {
+            let what = "check dmarc needs FILE, --ip IP, --helo NAME and --mail-from ADDR";
+            Err(Fault::Usage(what.to_string()))
+        }
         _ => {
-            let what = "say what: helo NAME --ip IP, dns-lists IP, dkim FILE, uri FILE, or \
-                spf --ip IP --helo NAME --mail-from ADDR";
+            let what = "say what: helo NAME --ip IP, dns-lists IP, dkim FILE, uri FILE, \
+                spf --ip IP --helo NAME --mail-from ADDR, or dmarc FILE with the same";
             Err(Fault::Usage(what.to_string()))
         }
     }

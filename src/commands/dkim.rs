@@ -186,11 +186,13 @@ pub(super) fn read(file: &str) -> Result<Vec<u8>, Fault> {
     read.map_err(|error| Fault::No(format!("{file}: {error}")))
 }
 
-fn parse(octets: &[u8]) -> Result<Stored<'_>, Fault> {
+/// A message in its parts.
+pub(super) fn parse(octets: &[u8]) -> Result<Stored<'_>, Fault> {
     Stored::read(octets)
         .map_err(|_| Fault::No("the header of the message is too large".to_string()))
 }
 
-fn parts<'a>(stored: &'a Stored<'_>) -> Mail<'a> {
+/// The parts that are hashed.
+pub(super) fn parts<'a>(stored: &'a Stored<'_>) -> Mail<'a> {
     Mail { header: &stored.header, headers: &stored.headers, body: stored.body, passed: &|_| () }
 }

@@ -134,8 +134,10 @@ impl Dkim {
 
 /// Log, score and fields, by what the signatures came to.
 fn judge(cx: &mut Cx<'_>, found: &Verification, author: Option<&str>) {
+    for result in auth_results(found) {
+        cx.auth_result(result);
+    }
     for signature in &found.signatures {
-        cx.auth_result(auth_result(signature));
         let shown = describe(signature);
         cx.log(Level::Debug, format!("info, {}: {shown}", signature.outcome.word()));
     }
@@ -143,7 +145,6 @@ fn judge(cx: &mut Cx<'_>, found: &Verification, author: Option<&str>) {
         cx.log(Level::Notice, format!("info, {} more signatures left out", found.left_out));
     }
     let Some(best) = found.best(author) else {
-        cx.auth_result("dkim=none");
         cx.log(Level::Info, "pass, no signature, neutral policy");
         return;
     };
@@ -185,6 +186,14 @@ fn refuse_to_believe(cx: &mut Cx<'_>, found: &Verification) {
 /// Why it is as it is, and whose it is. Domain and selector are names, so they need no cleaning.
 fn describe(signature: &Verified) -> String {
     format!("{} (d={} s={})", signature.words(), signature.domain, signature.selector)
+}
+
+/// The parts of Authentication-Results: one for each signature, or that there is none.
+pub fn auth_results(found: &Verification) -> Vec<String> {
+    match found.signatures.as_slice() {
+        [] => vec!["dkim=none".to_string()],
+        signatures => signatures.iter().map(auth_result).collect(),
+    }
 }
 
 /// A result for Authentication-Results (RFC 8601 sections 2.2 and 2.7.1).

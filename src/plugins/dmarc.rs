@@ -30,9 +30,11 @@
 //!
 //! When it cannot tell: the result is temperror, and the message passes.
 
+use crate::authn::dkim::Verified;
 use crate::authn::dkim::text::{domain_name, is_below};
 use crate::authn::dmarc::author::Authors;
 use crate::authn::dmarc::{self, DmarcResult, Evidence, Judgement};
+use crate::authn::spf::SpfResult;
 use crate::config::files::{Line, Problem, quote};
 use crate::config::nets::Net;
 use crate::dns::{Answer, Kind, Question};
@@ -120,10 +122,7 @@ impl Plugin for Dmarc {
         }
         let Ok(headers) = Headers::index(message.received) else { return Ok(Verdict::Declined) };
         let header = message.received.get(..headers.end()).unwrap_or_default();
-        let from = From {
-            authors: Authors::of(header, &headers),
-            fields: headers.all(header, "From").count(),
-        };
+        let from = From::of(header, &headers);
         self.want_names(cx);
         let judgement = judge(cx, &from)?;
         self.act(cx, &from, judgement)
@@ -131,12 +130,27 @@ impl Plugin for Dmarc {
 }
 
 /// What From says.
-struct From {
-    authors: Authors,
+pub struct From {
+    /// The domains in it.
+    pub authors: Authors,
     fields: usize,
 }
 
 impl From {
+    /// Reads it from a header block, which `headers` indexes.
+    pub fn of(header: &[u8], headers: &Headers) -> From {
+        From { authors: Authors::of(header, headers), fields: headers.all(header, "From").count() }
+    }
+
+    /// What is known of a message beside it: SPF's domain and result, the signatures.
+    pub fn evidence<'a>(
+        &'a self,
+        spf: Option<(&'a str, SpfResult)>,
+        dkim: Option<&'a [Verified]>,
+    ) -> Evidence<'a> {
+        Evidence { authors: &self.authors.domains, is_clear: self.is_clear(), spf, dkim }
+    }
+
     /// Every reader finds the same author in it.
     fn is_clear(&self) -> bool {
         self.fields == 1 && self.authors.one().is_some()
@@ -145,19 +159,15 @@ impl From {
 
 fn judge(cx: &Cx<'_>, from: &From) -> Result<Judgement, Pending> {
     let facts = cx.mail_facts();
-    let evidence = Evidence {
-        authors: &from.authors.domains,
-        is_clear: from.is_clear(),
-        spf: facts.spf.as_ref().map(|spf| (&*spf.domain, spf.result)),
-        dkim: facts.dkim.as_deref().map(|found| found.signatures.as_slice()),
-    };
-    dmarc::evaluate(&mut cx.lookup(), &evidence)
+    let spf = facts.spf.as_ref().map(|spf| (&*spf.domain, spf.result));
+    let signatures = facts.dkim.as_deref().map(|found| found.signatures.as_slice());
+    dmarc::evaluate(&mut cx.lookup(), &from.evidence(spf, signatures))
 }
 
 impl Dmarc {
     fn act(&self, cx: &mut Cx<'_>, from: &From, judgement: Judgement) -> Hooked {
-        let wanted = judgement.applied.as_ref().map_or(dmarc::Policy::None, dmarc::Applied::wanted);
-        let is_condemned = judgement.result == DmarcResult::Fail && wanted != dmarc::Policy::None;
+        let wanted = judgement.wanted();
+        let is_condemned = wanted != dmarc::Policy::None;
         let mut reason = if is_condemned { self.trusts(cx)? } else { None };
         cx.auth_result(auth_result(from, &judgement, reason.as_ref()));
         let mut disposition = dmarc::Policy::None;
@@ -288,8 +298,9 @@ fn describe(judgement: &Judgement) -> String {
     words
 }
 
-/// A part of Authentication-Results (RFC 8601 section 2.7.6, RFC 9989 section 9).
-fn auth_result(from: &From, judgement: &Judgement, reason: Option<&Override>) -> String {
+/// A part of Authentication-Results (RFC 8601 section 2.7.6, RFC 9989 section 9). `reason` is why a
+/// message is let through that its domain disowns.
+pub fn auth_result(from: &From, judgement: &Judgement, reason: Option<&Override>) -> String {
     let mut text = format!("dmarc={}", judgement.result.word());
     if let Some(applied) = &judgement.applied {
         let mut words = format!("p={}", applied.policy.word());

@@ -314,7 +314,7 @@ fn fact_of(checked: &Checked) -> Spf {
 }
 
 /// A part of Authentication-Results (RFC 8601 section 2.7.2).
-fn result_of(checked: &Checked) -> String {
+pub fn result_of(checked: &Checked) -> String {
     let property = match checked.identity.scope {
         Scope::MailFrom => "mailfrom",
         Scope::Helo => "helo",

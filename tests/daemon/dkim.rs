@@ -16,7 +16,7 @@ const MESSAGE: &str = "From: Joe <joe@example.com>\nTo: b@example.net\nTo: c@exa
     Hi.\n\n  We lost the \t game.  \n.dot\n\n\n";
 
 /// Runs the program with standard input; exit code, output, errors.
-fn run(args: &[&str], input: &[u8]) -> (Option<i32>, Vec<u8>, String) {
+pub(crate) fn run(args: &[&str], input: &[u8]) -> (Option<i32>, Vec<u8>, String) {
     pipe(Command::new(BINARY).args(args), input)
 }
 
@@ -38,7 +38,7 @@ fn text(octets: &[u8]) -> String {
 }
 
 /// Makes a key in a folder; gives the text of the record to publish.
-fn keygen(folder: &Path, selector: &str, more: &[&str]) -> String {
+pub(crate) fn keygen(folder: &Path, selector: &str, more: &[&str]) -> String {
     let folder = folder.to_str().unwrap();
     let args = [&["dkim", "keygen", "--selector", selector], more, &[folder]].concat();
     let (code, output, errors) = run(&args, b"");
@@ -50,7 +50,13 @@ fn keygen(folder: &Path, selector: &str, more: &[&str]) -> String {
     record.split('"').filter(|part| !part.trim().is_empty()).collect()
 }
 
-fn sign(key: &Path, domain: &str, selector: &str, canon: &str, message: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(
+    key: &Path,
+    domain: &str,
+    selector: &str,
+    canon: &str,
+    message: &[u8],
+) -> Vec<u8> {
     let key = key.to_str().unwrap();
     let args = ["dkim", "sign", "--domain", domain, "--selector", selector, "--key", key];
     let (code, signed, errors) = run(&[&args[..], &["--canon", canon, "-"]].concat(), message);

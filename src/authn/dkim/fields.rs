@@ -66,7 +66,7 @@ impl<'m> Fields<'m> {
 }
 
 /// One field in a form, with its line end.
-fn write_field(out: &mut Vec<u8>, field: &Field<'_>, canon: Canon) {
+pub(in crate::authn) fn write_field(out: &mut Vec<u8>, field: &Field<'_>, canon: Canon) {
     match canon {
         Canon::Simple => out.extend_from_slice(field.raw),
         Canon::Relaxed => relaxed_field(out, field.name, &[field.value]),

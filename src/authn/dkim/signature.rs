@@ -108,7 +108,23 @@ impl<'a> Signature<'a> {
         match Tags::parse(value) {
             Ok(tags) => {
                 let shown = show(&tags);
-                let signature = read(&tags, &shown);
+                let signature = read(&tags, &shown, Form::Dkim);
+                (shown, signature)
+            }
+            Err(error) => (Shown::default(), Err(Reason::Syntax(error))),
+        }
+    }
+
+    /// Reads an `ARC-Message-Signature`, which has no version, and whose `i=` is no identity but the
+    /// number of its set (RFC 8617 section 4.1.2).
+    ///
+    /// # Errors
+    /// Beside what can be shown: why the signature cannot be checked.
+    pub fn parse_arc(value: &'a [u8]) -> (Shown, Result<Signature<'a>, Reason>) {
+        match Tags::parse(value) {
+            Ok(tags) => {
+                let shown = Shown { identity: String::new(), ..show(&tags) };
+                let signature = read(&tags, &shown, Form::Arc);
                 (shown, signature)
             }
             Err(error) => (Shown::default(), Err(Reason::Syntax(error))),
@@ -121,7 +137,14 @@ impl<'a> Signature<'a> {
     }
 }
 
-fn show(tags: &Tags<'_>) -> Shown {
+/// The two fields that are written alike.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Dkim,
+    Arc,
+}
+
+pub(in crate::authn) fn show(tags: &Tags<'_>) -> Shown {
     let domain = tags.get("d").and_then(|text| domain(text, 2)).unwrap_or_default();
     let selector = tags.get("s").and_then(|text| std::str::from_utf8(text).ok());
     let selector = selector.and_then(selector_name).unwrap_or_default();
@@ -148,33 +171,22 @@ fn identity(text: &[u8]) -> Option<(String, String)> {
     Some((crate::mail::headers::clean_utf8(local, LOCAL_PART_MAX), of))
 }
 
-fn read<'a>(tags: &Tags<'a>, shown: &Shown) -> Result<Signature<'a>, Reason> {
+fn read<'a>(tags: &Tags<'a>, shown: &Shown, form: Form) -> Result<Signature<'a>, Reason> {
     let needed = |tag: &'static str| tags.get(tag).ok_or(Reason::Missing(tag));
-    if needed("v")? != b"1" {
+    if form == Form::Dkim && needed("v")? != b"1" {
         return Err(Reason::Version);
     }
-    needed("a")?;
-    let algorithm = shown.algorithm.ok_or(Reason::Algorithm)?;
-    // Whatever else it says.
-    if algorithm == Algorithm::RsaSha1 {
-        return Err(Reason::Sha1);
-    }
+    let algorithm = algorithm(tags, shown)?;
     let (header_canon, body_canon) = canons(tags.get("c"))?;
     if tags.get("q").is_some_and(|methods| !colon_list(methods).any(is_dns)) {
         return Err(Reason::Query);
     }
-    needed("d")?;
-    needed("s")?;
-    if shown.domain.is_empty() {
-        return Err(Reason::Bad("d"));
-    }
-    if shown.selector.is_empty() {
-        return Err(Reason::Bad("s"));
-    }
-    let of = match shown.identity.rsplit_once('@') {
-        Some((_, of)) if is_below(of, &shown.domain) => of,
-        Some(_) => return Err(Reason::Identity),
-        None => return Err(Reason::Bad("i")),
+    named(tags, shown)?;
+    let of = match (form, shown.identity.rsplit_once('@')) {
+        (Form::Arc, _) => shown.domain.as_str(),
+        (Form::Dkim, Some((_, of))) if is_below(of, &shown.domain) => of,
+        (Form::Dkim, Some(_)) => return Err(Reason::Identity),
+        (Form::Dkim, None) => return Err(Reason::Bad("i")),
     };
     let names = names(needed("h")?)?;
     let digits = |tag: &'static str, most| {
@@ -187,10 +199,10 @@ fn read<'a>(tags: &Tags<'a>, shown: &Shown) -> Result<Signature<'a>, Reason> {
         return Err(Reason::Bad("x"));
     }
     let body_hash = base64(needed("bh")?, 32).and_then(|hash| hash.try_into().ok());
-    let signature = base64(needed("b")?, SIGNATURE_MAX);
+    let signature = signature(tags)?;
     Ok(Signature {
         algorithm,
-        signature: signature.ok_or(Reason::Bad("b"))?,
+        signature,
         body_hash: body_hash.ok_or(Reason::Bad("bh"))?,
         header_canon,
         body_canon,
@@ -201,6 +213,33 @@ fn read<'a>(tags: &Tags<'a>, shown: &Shown) -> Result<Signature<'a>, Reason> {
         is_strict: of == shown.domain,
         hole: tags.place("b").unwrap_or_default(),
     })
+}
+
+/// `a=`, if signatures of its kind count.
+pub(in crate::authn) fn algorithm(tags: &Tags<'_>, shown: &Shown) -> Result<Algorithm, Reason> {
+    tags.get("a").ok_or(Reason::Missing("a"))?;
+    match shown.algorithm.ok_or(Reason::Algorithm)? {
+        // Whatever else it says.
+        Algorithm::RsaSha1 => Err(Reason::Sha1),
+        algorithm => Ok(algorithm),
+    }
+}
+
+/// `d=` and `s=` are there, and are names.
+pub(in crate::authn) fn named(tags: &Tags<'_>, shown: &Shown) -> Result<(), Reason> {
+    tags.get("d").ok_or(Reason::Missing("d"))?;
+    tags.get("s").ok_or(Reason::Missing("s"))?;
+    match (shown.domain.as_str(), shown.selector.as_str()) {
+        ("", _) => Err(Reason::Bad("d")),
+        (_, "") => Err(Reason::Bad("s")),
+        _ => Ok(()),
+    }
+}
+
+/// `b=`, decoded.
+pub(in crate::authn) fn signature(tags: &Tags<'_>) -> Result<Vec<u8>, Reason> {
+    let text = tags.get("b").ok_or(Reason::Missing("b"))?;
+    base64(text, SIGNATURE_MAX).ok_or(Reason::Bad("b"))
 }
 
 fn is_dns(method: &[u8]) -> bool {

@@ -43,7 +43,7 @@ pub(super) fn folded_base64(octets: &[u8]) -> String {
 }
 
 /// A decimal number of at most `digits` digits; one too large for us is the largest there is.
-pub(super) fn number(text: &[u8], digits: usize) -> Option<u64> {
+pub(in crate::authn) fn number(text: &[u8], digits: usize) -> Option<u64> {
     let good = (1..=digits).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     good.then(|| {
         text.iter().fold(0_u64, |value, digit| {

@@ -211,23 +211,13 @@ fn bodies(checks: &mut [Check<'_>], mail: &Mail<'_>) {
 
 impl<'m> Check<'m> {
     fn question(&self) -> Question {
-        let name = format!("{}._domainkey.{}", self.shown.selector, self.shown.domain);
-        Question::new(&name, Kind::Txt)
+        key_question(&self.shown)
     }
 
     /// What can be said without a key.
     fn refuse_by_itself(&mut self, now: u64) {
         let Ok(signature) = &self.state else { return };
-        let refused = if signature.expires.is_some_and(|expires| expires < now) {
-            Some(Reason::Expired)
-        } else if signature.time.is_some_and(|time| time > now.saturating_add(CLOCK_SLACK)) {
-            Some(Reason::Future)
-        } else if self.question().name.len() > 253 {
-            Some(Reason::Bad("s"))
-        } else {
-            None
-        };
-        if let Some(reason) = refused {
+        if let Err(reason) = in_time(signature, now).and_then(|()| askable(&self.shown)) {
             self.state = Err(reason);
         }
     }
@@ -235,39 +225,17 @@ impl<'m> Check<'m> {
     /// Checks the signature on the header with each key under the selector, until one fits.
     fn header(&mut self, fields: &Fields<'m>) {
         let Ok(signature) = &self.state else { return };
-        let mut refused = match self.answer {
-            Answer::TempFail => Reason::KeyOutOfReach,
-            Answer::Found(_) | Answer::NoData | Answer::NxDomain => Reason::NoKey,
+        let signed = Signed {
+            algorithm: signature.algorithm,
+            signature: &signature.signature,
+            is_strict: signature.is_strict,
         };
-        let texts = self.answer.records().iter().filter_map(|record| match record {
-            Record::Text(text) => Some(text),
-            Record::Address(_) | Record::Name(_) | Record::Mx(..) => None,
-        });
-        let mut data = None;
-        for text in texts.take(RECORDS_MAX) {
-            let record = match KeyRecord::parse(text) {
-                Ok(record) => record,
-                Err(reason) => {
-                    refused = reason;
-                    continue;
-                }
-            };
-            self.testing = record.testing;
-            refused = if record.key.kind() != signature.algorithm.key_kind() {
-                Reason::KeyMismatch
-            } else if record.strict && !signature.is_strict {
-                Reason::KeyStrict
-            } else {
-                let data = data.get_or_insert_with(|| {
-                    signed_data(fields, signature, self.number, &self.field)
-                });
-                if record.key.verifies(data, &signature.signature) {
-                    return;
-                }
-                Reason::Header
-            };
+        let data = || signed_data(fields, signature, self.number, &self.field);
+        let (verified, testing) = signed.check(&self.answer, data);
+        self.testing = testing;
+        if let Err(reason) = verified {
+            self.state = Err(reason);
         }
-        self.state = Err(refused);
     }
 
     fn finish(self) -> Verified {
@@ -287,9 +255,81 @@ impl<'m> Check<'m> {
     }
 }
 
+/// Where the key of a signature is.
+pub(in crate::authn) fn key_question(shown: &Shown) -> Question {
+    let name = format!("{}._domainkey.{}", shown.selector, shown.domain);
+    Question::new(&name, Kind::Txt)
+}
+
+/// The name of the key is not longer than a name can be.
+pub(in crate::authn) fn askable(shown: &Shown) -> Result<(), Reason> {
+    if key_question(shown).name.len() > 253 { Err(Reason::Bad("s")) } else { Ok(()) }
+}
+
+/// A signature's times are not past and not to come; `now` is seconds since 1970.
+pub(in crate::authn) fn in_time(signature: &Signature<'_>, now: u64) -> Result<(), Reason> {
+    if signature.expires.is_some_and(|expires| expires < now) {
+        return Err(Reason::Expired);
+    }
+    if signature.time.is_some_and(|time| time > now.saturating_add(CLOCK_SLACK)) {
+        return Err(Reason::Future);
+    }
+    Ok(())
+}
+
+/// What of a signature the keys are tried on.
+pub(in crate::authn) struct Signed<'a> {
+    pub(in crate::authn) algorithm: Algorithm,
+    /// `b=`, decoded.
+    pub(in crate::authn) signature: &'a [u8],
+    /// The identity is of the domain itself, not of one below it.
+    pub(in crate::authn) is_strict: bool,
+}
+
+impl Signed<'_> {
+    /// Tries each key under the selector on the data that was signed, until one fits; says also whether
+    /// the last one's domain is only testing.
+    pub(in crate::authn) fn check(
+        &self,
+        answer: &Answer,
+        data: impl Fn() -> Vec<u8>,
+    ) -> (Result<(), Reason>, bool) {
+        let mut testing = false;
+        let mut refused = match answer {
+            Answer::TempFail => Reason::KeyOutOfReach,
+            Answer::Found(_) | Answer::NoData | Answer::NxDomain => Reason::NoKey,
+        };
+        let texts = answer.records().iter().filter_map(|record| match record {
+            Record::Text(text) => Some(text),
+            Record::Address(_) | Record::Name(_) | Record::Mx(..) => None,
+        });
+        let mut made = None;
+        for text in texts.take(RECORDS_MAX) {
+            let record = match KeyRecord::parse(text) {
+                Ok(record) => record,
+                Err(reason) => {
+                    refused = reason;
+                    continue;
+                }
+            };
+            testing = record.testing;
+            refused = if record.key.kind() != self.algorithm.key_kind() {
+                Reason::KeyMismatch
+            } else if record.strict && !self.is_strict {
+                Reason::KeyStrict
+            } else if record.key.verifies(made.get_or_insert_with(&data), self.signature) {
+                return (Ok(()), testing);
+            } else {
+                Reason::Header
+            };
+        }
+        (Err(refused), testing)
+    }
+}
+
 /// What the key has signed: the fields and the signature's own; of Ed25519 their hash (RFC 8463
 /// section 3).
-fn signed_data(
+pub(in crate::authn) fn signed_data(
     fields: &Fields<'_>,
     signature: &Signature<'_>,
     number: usize,

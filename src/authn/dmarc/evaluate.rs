@@ -89,6 +89,16 @@ pub struct Judgement {
     pub why: &'static str,
 }
 
+impl Judgement {
+    /// What the domain wants done with the message; nothing unless it fails.
+    pub fn wanted(&self) -> Policy {
+        match (self.result, &self.applied) {
+            (DmarcResult::Fail, Some(applied)) => applied.wanted(),
+            _ => Policy::None,
+        }
+    }
+}
+
 /// Judges a message.
 ///
 /// # Errors

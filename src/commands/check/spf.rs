@@ -20,18 +20,29 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 /// one, and each term that was looked at.
 pub(super) fn run(ip: IpAddr, helo: &str, sender: &str, words: &Words) -> Result<u8, Fault> {
     let config = config(words)?;
-    let live = resolver(&config, words.resolver.as_deref())?;
-    let mut asker = Asker { live, until: clock::monotonic() + TIME_MAX };
-    let unix = clock::unix().as_secs();
-    let client = Client { ip, helo, receiver: &config.rules.me, unix };
-    let identity = Identity::of_text(sender).unwrap_or_else(|| Identity::of_helo(helo));
-    let checked = check_host(&mut asker, &client, &identity).map_err(fault)?;
+    let mut live = resolver(&config, words.resolver.as_deref())?;
+    let checked = checked(ip, helo, sender, &config, &mut live)?;
     print(&shown(&checked));
     Ok(match checked.result {
         SpfResult::Pass | SpfResult::Neutral | SpfResult::None => DONE,
         SpfResult::Fail | SpfResult::SoftFail | SpfResult::PermError => NO,
         SpfResult::TempError => LATER,
     })
+}
+
+/// The sender, or HELO where that is null, checked for a client.
+pub(super) fn checked(
+    ip: IpAddr,
+    helo: &str,
+    sender: &str,
+    config: &Config,
+    live: &mut Live,
+) -> Result<Checked, Fault> {
+    let mut asker = Asker { live, until: clock::monotonic() + TIME_MAX };
+    let unix = clock::unix().as_secs();
+    let client = Client { ip, helo, receiver: &config.rules.me, unix };
+    let identity = Identity::of_text(sender).unwrap_or_else(|| Identity::of_helo(helo));
+    check_host(&mut asker, &client, &identity).map_err(fault)
 }
 
 fn shown(checked: &Checked) -> String {
@@ -50,19 +61,19 @@ fn shown(checked: &Checked) -> String {
 
 /// The settings of the config folder. Name servers and our name are all that is needed of them, so
 /// where no folder is named and none is in its usual place the system's will do.
-fn config(words: &Words) -> Result<Config, Fault> {
+pub(super) fn config(words: &Words) -> Result<Config, Fault> {
     let files = folder::open_if_any(words.config.clone())?;
     // What is wrong elsewhere is the business of check-config.
     Ok(Config::load(&files, &folder::defaults(), &mut Vec::new()))
 }
 
 /// Asks while there is time.
-struct Asker {
-    live: Live,
+struct Asker<'a> {
+    live: &'a mut Live,
     until: Duration,
 }
 
-impl Lookup for Asker {
+impl Lookup for Asker<'_> {
     type Missing = io::Error;
 
     fn ask(&mut self, question: Question) -> io::Result<Answer> {
