@@ -16,6 +16,7 @@ mod crash;
 mod detached;
 mod dkim;
 mod dns;
+mod esmith;
 mod event_loop;
 mod hostile;
 mod karma;
