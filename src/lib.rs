@@ -6,6 +6,7 @@ pub mod client;
 pub mod commands;
 pub mod config;
 pub mod dns;
+pub mod esmith;
 pub mod limits;
 pub mod mail;
 pub mod plugin;

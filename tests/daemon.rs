@@ -17,6 +17,7 @@ mod detached;
 mod dkim;
 mod dmarc;
 mod dns;
+mod esmith;
 mod event_loop;
 mod hostile;
 mod karma;

@@ -6,6 +6,7 @@
 mod auth;
 mod check;
 mod check_config;
+mod db;
 mod demo;
 mod dkim;
 mod folder;
@@ -92,6 +93,18 @@ static COMMANDS: &[Command] = &[
         run: print_dns::run,
     },
     Command {
+        name: "db",
+        summary: "read and change SME Server's databases",
+        help: db::HELP,
+        run: db::run,
+    },
+    Command {
+        name: "config",
+        summary: "the same for the database `configuration`",
+        help: db::CONFIG_HELP,
+        run: db::run_config,
+    },
+    Command {
         name: "plugins",
         summary: "the table of plugins, or one plugin's manual",
         help: PLUGINS_HELP,
@@ -100,7 +113,8 @@ static COMMANDS: &[Command] = &[
 ];
 
 /// Names by which others know a command.
-const LINKS: [(&str, &str); 1] = [("qpsmtpd-print-dns", "print-dns")];
+const LINKS: [(&str, &str); 3] =
+    [("config", "config"), ("db", "db"), ("qpsmtpd-print-dns", "print-dns")];
 
 const PLUGINS_HELP: &str = "\
 Usage: mailreeve plugins [NAME]
