@@ -14,6 +14,7 @@ pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
 pub mod badmailfromto;
 pub mod badrcptto;
+pub mod bcc;
 pub mod bogus_bounce;
 pub mod check_goodrcptto;
 pub mod check_smtp_forward;
@@ -140,6 +141,7 @@ pub static REGISTRY: &[Entry] = &[
         &["check_badrcptto", "check_badrcptto_patterns", "badrcptto_patterns"],
         badrcptto::load,
     ),
+    plugin("bcc", &[], bcc::load),
     plugin("bogus_bounce", &["check_bogus_bounce"], bogus_bounce::load),
     plugin("check_goodrcptto", &[], check_goodrcptto::load),
     plugin("check_smtp_forward", &[], check_smtp_forward::load),
