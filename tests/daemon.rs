@@ -32,3 +32,4 @@ mod reload;
 mod signals;
 mod spool;
 mod tls;
+mod virus;
