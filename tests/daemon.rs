@@ -34,3 +34,4 @@ mod reload;
 mod signals;
 mod spool;
 mod tls;
+mod virus;

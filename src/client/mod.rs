@@ -2,6 +2,7 @@
 //! only.
 
 pub mod checkpassword;
+pub mod clamd;
 pub mod cvm;
 pub mod deadline;
 pub mod dovecot_auth;

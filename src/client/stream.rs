@@ -97,15 +97,24 @@ impl Stream {
     /// # Errors
     /// The system's words; or there are `longest` octets without an end, or the end comes first.
     pub fn line(&mut self, longest: usize) -> Result<Vec<u8>, Fault> {
+        let mut line = self.until(b'\n', longest)?;
+        line.pop_if(|octet| *octet == b'\r');
+        Ok(line)
+    }
+
+    /// What comes before the next `end`, which is taken too.
+    ///
+    /// # Errors
+    /// The system's words; or there are `longest` octets without it, or the connection's end comes first.
+    pub fn until(&mut self, end: u8, longest: usize) -> Result<Vec<u8>, Fault> {
         let mut searched = 0;
         loop {
             let new = self.unread.get(searched..).unwrap_or_default();
-            if let Some(end) = memchr(b'\n', new).map(|place| searched + place) {
+            if let Some(end) = memchr(end, new).map(|place| searched + place) {
                 let rest = self.unread.split_off(end + 1);
-                let mut line = std::mem::replace(&mut self.unread, rest);
-                line.pop();
-                line.pop_if(|octet| *octet == b'\r');
-                return Ok(line);
+                let mut text = std::mem::replace(&mut self.unread, rest);
+                text.pop();
+                return Ok(text);
             }
             searched = self.unread.len();
             if searched >= longest {

@@ -145,6 +145,19 @@ fn dns_inputs_reach_every_way_through_the_parser() {
 }
 
 #[test]
+fn clamd() {
+    let seeds: &[&[u8]] = &[
+        b"stream: OK",
+        b"stream: Eicar-Test-Signature.UNOFFICIAL FOUND",
+        b"stream: OK FOUND",
+        b"INSTREAM size limit exceeded. ERROR",
+        b"ClamAV 1.4.6/27000/Mon Nov 23 10:00:00 2026",
+        b"COMMAND READ TIMED OUT",
+    ];
+    drive("clamd", seeds, crate::client::clamd::fuzz);
+}
+
+#[test]
 fn config() {
     let seeds: &[&[u8]] = &[
         b"# comment\nvalue\n\n  spaced  \n",

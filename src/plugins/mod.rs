@@ -9,6 +9,7 @@ pub mod ident;
 pub mod load;
 pub mod logging;
 pub mod queue;
+pub mod virus;
 
 pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
@@ -240,6 +241,8 @@ pub static REGISTRY: &[Entry] = &[
     gone("virus/aveclient", "this scanner is no longer sold; scan with ClamAV"),
     gone("virus/bitdefender", "this scanner is no longer sold; scan with ClamAV"),
     gone("virus/check_for_hi_virus", "it looked for one virus of 2004; scan with ClamAV"),
+    plugin("virus/clamav", &["clamav"], virus::clamav::load),
+    plugin("virus/clamdscan", &["clamdscan"], virus::clamdscan::load),
     gone("virus/hbedv", "this scanner is no longer sold; scan with ClamAV"),
     gone(
         "virus/kavscanner",
