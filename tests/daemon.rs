@@ -32,6 +32,7 @@ mod proxy;
 mod queue;
 mod reload;
 mod signals;
+mod spamassassin;
 mod spool;
 mod tls;
 mod virus;

@@ -17,6 +17,7 @@ pub mod program;
 pub mod qmail;
 pub mod shadow;
 pub mod smtp;
+pub mod spamd;
 pub mod stream;
 pub mod text;
 mod unix;

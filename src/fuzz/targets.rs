@@ -340,3 +340,14 @@ fn tnef() {
     ];
     drive("tnef", seeds, crate::mail::tnef::fuzz);
 }
+
+#[test]
+fn spamd() {
+    let seeds: &[&[u8]] = &[
+        b"SPAMD/1.1 0 EX_OK\r\nContent-length: 91\r\nSpam: True ; 15.3 / 5.0\r\n\r\n\
+          X-Spam-Status: Yes, score=15.3 required=5.0 tests=A,\r\n\tB autolearn=no\r\nX-Spam-Flag: YES\r\n\r\n",
+        b"SPAMD/1.1 0 EX_OK\r\n\r\nX-Spam-Status: No, hits=-0.1 required=5\n\n",
+        b"SPAMD/1.0 75 EX_TEMPFAIL\r\n\r\n",
+    ];
+    drive("spamd", seeds, crate::client::spamd::fuzz);
+}

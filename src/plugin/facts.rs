@@ -7,6 +7,7 @@ use crate::authn::dkim::Verification;
 use crate::authn::dmarc::{Judgement, Policy};
 use crate::authn::spf::{Scope, SpfResult};
 use crate::client::p0f::Fingerprint;
+use crate::client::spamd::Report;
 use crate::config::types::Role;
 use crate::smtp::address::Address;
 use crate::smtp::verdict::Verdict;
@@ -202,6 +203,9 @@ pub struct MailFacts {
     pub dkim: Option<Arc<Verification>>,
     /// What DMARC came to, as the plugin `dmarc` found it; None where nobody looked.
     pub dmarc: Option<Arc<Dmarc>>,
+    /// What SpamAssassin says, as the plugin `spamassassin` was told; None where nobody asked or there
+    /// was no answer.
+    pub spamassassin: Option<Arc<Report>>,
     /// Named scores of content filters.
     pub scores: Vec<(&'static str, i32)>,
     /// Accept the message and throw it away, and why.

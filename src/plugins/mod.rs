@@ -49,6 +49,7 @@ pub mod relay;
 pub mod resolvable_fromhost;
 pub mod rhsbl;
 pub mod sender_permitted_from;
+pub mod spamassassin;
 pub mod tls;
 pub mod uribl;
 pub mod whitelist;
@@ -233,6 +234,7 @@ pub static REGISTRY: &[Entry] = &[
     ),
     reputation("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
     reputation("sender_permitted_from", &[], sender_permitted_from::load),
+    plugin("spamassassin", &[], spamassassin::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
     Entry { name: "tls", aliases: &[], kind: Kind::Tls, reputation: false },
     gone("tls_cert", "it made weak certificates; `mailreeve tls selfsigned NAME` makes a good one"),
