@@ -9,6 +9,7 @@ use crate::commands::{DONE, Fault, NO, complain, wants_help};
 use crate::esmith::database::Database;
 use crate::esmith::file;
 use crate::esmith::record::{Record, Refusal};
+use crate::server::clock;
 use crate::sys::time::{LocalTime, local};
 use lexopt::Arg;
 use std::env;
@@ -16,7 +17,6 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) const HELP: &str = "\
 Usage: mailreeve db [--db-dir DIR] DATABASE COMMAND [ARGS]
@@ -185,20 +185,13 @@ fn place(named: Option<PathBuf>, database: &OsStr) -> PathBuf {
 
 /// The local time as C's `ctime` writes it.
 fn now() -> String {
-    #[expect(clippy::disallowed_methods, reason = "this is where the time comes in")]
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    stamp(&local(i64::try_from(unix).unwrap_or(i64::MAX)))
+    stamp(&local(i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)))
 }
 
 fn stamp(time: &LocalTime) -> String {
-    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let weekday = DAYS.get(usize::from(time.weekday)).unwrap_or(&"???");
-    let month = usize::from(time.month).checked_sub(1).and_then(|at| MONTHS.get(at));
-    let (month, day, year) = (month.unwrap_or(&"???"), time.day, time.year);
-    let (hour, minute, second) = (time.hour, time.minute, time.second);
-    format!("{weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {year}")
+    let (weekday, month) = (time.weekday_name(), time.month_name());
+    let (day, hour, minute, second) = (time.day, time.hour, time.minute, time.second);
+    format!("{weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {}", time.year)
 }
 
 /// What the words ask for; `None` where they are no command or too many or too few.

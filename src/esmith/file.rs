@@ -8,16 +8,24 @@
 use crate::esmith::database::Database;
 use nix::unistd::{Gid, Group, Uid, fchown};
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Octets of a file; one with ten thousand accounts has two million.
 const OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
 /// Mode of a new file, less what the umask takes.
 const MODE: u32 = 0o660;
+
+/// How long others who are changing a database are waited for. Each needs moments.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks whether they are done.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The group whose members may read the databases, where there is one.
 const GROUP: &str = "admin";
@@ -41,18 +49,18 @@ pub fn read(path: &Path) -> io::Result<Database> {
 }
 
 /// Changes a database. Where `change` changes nothing the file is left alone; `updated` is the time for
-/// the file's notice. Returns what `change` returns. Waits for others who are changing it.
+/// the file's notice. Returns what `change` returns. Waits for others who are changing it, for a minute.
 ///
 /// # Errors
 ///
-/// What the system says, or a file that is over 64 MiB or whose owner could not be kept: then the file
-/// is as it was.
+/// What the system says, another who is not done in a minute, or a file that is over 64 MiB or whose owner
+/// could not be kept: then the file is as it was.
 pub fn change<T>(
     path: &Path,
     updated: &str,
     change: impl FnOnce(&mut Database) -> T,
 ) -> io::Result<T> {
-    let lock = Lock::take(with_end(path, ".lock"))?;
+    let lock = Lock::take(with_end(path, ".lock"), PATIENCE)?;
     let before = read(path)?;
     let mut after = before.clone();
     let result = change(&mut after);
@@ -71,12 +79,25 @@ struct Lock {
 }
 
 impl Lock {
-    fn take(path: PathBuf) -> io::Result<Lock> {
+    #[expect(clippy::disallowed_methods, reason = "a command waits here for another program")]
+    fn take(path: PathBuf, patience: Duration) -> io::Result<Lock> {
+        let until = Instant::now() + patience;
         loop {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false).mode(MODE);
             let held = options.open(&path)?;
-            held.lock()?;
+            match held.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let what = format!("another program has held {} too long", path.display());
+                    return Err(io::Error::new(ErrorKind::TimedOut, what));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
             let locked = held.metadata()?;
             match fs::metadata(&path) {
                 Ok(there) if is_same(&there, &locked) => {
@@ -160,7 +181,6 @@ fn write(temporary: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::esmith::record::Record;
-    use std::thread;
 
     struct Folder(PathBuf);
 
@@ -231,6 +251,19 @@ mod tests {
         assert!(change(&path, "now", |database| database.set(b"k", record)).is_err());
         assert!(fs::read(&path).unwrap().ends_with(b"\nk=v\n"));
         assert!(!with_end(&path, ".lock").exists());
+    }
+
+    #[test]
+    fn a_lock_that_is_not_let_go_is_given_up() {
+        let folder = Folder::new("held");
+        let path = folder.0.join("x.lock");
+        let held = Lock::take(path.clone(), PATIENCE).unwrap();
+        let error = Lock::take(path.clone(), Duration::ZERO).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(folder.names(), ["x.lock"], "it is the other's");
+        held.release().unwrap();
+        Lock::take(path, Duration::ZERO).unwrap().release().unwrap();
+        assert_eq!(folder.names(), [""; 0]);
     }
 
     /// Four writers at a time, and a reader who sees every state but no half of one.

@@ -32,6 +32,25 @@ pub struct LocalTime {
     pub offset_seconds: i32,
 }
 
+const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+impl LocalTime {
+    /// `Sun` to `Sat`, in English whatever the locale; `?` for a day that there is not.
+    #[must_use]
+    pub fn weekday_name(&self) -> &'static str {
+        DAYS.get(usize::from(self.weekday)).copied().unwrap_or("?")
+    }
+
+    /// `Jan` to `Dec`, in English whatever the locale; `?` for a month that there is not.
+    #[must_use]
+    pub fn month_name(&self) -> &'static str {
+        let month = usize::from(self.month).checked_sub(1).and_then(|month| MONTHS.get(month));
+        month.copied().unwrap_or("?")
+    }
+}
+
 /// The local time at `unix` seconds since 1970. Times outside of the years 1 to 9999 are cut to
 /// these; where the C library cannot tell, the answer is in UTC.
 #[must_use]

@@ -8,10 +8,6 @@ use std::fmt::Write;
 
 use crate::sys::time::LocalTime;
 
-const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
 /// A moment in both forms that patterns need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
@@ -59,11 +55,8 @@ pub(super) fn rfc3164(now: &Moment) -> String {
 fn push(out: &mut String, letter: char, now: &Moment) {
     let t = &now.local;
     let _ = match letter {
-        'a' => out.write_str(DAYS.get(usize::from(t.weekday)).copied().unwrap_or("?")),
-        'b' | 'h' => {
-            let month = usize::from(t.month).checked_sub(1).and_then(|month| MONTHS.get(month));
-            out.write_str(month.copied().unwrap_or("?"))
-        }
+        'a' => out.write_str(t.weekday_name()),
+        'b' | 'h' => out.write_str(t.month_name()),
         'd' => write!(out, "{:02}", t.day),
         'e' => write!(out, "{:2}", t.day),
         'j' => write!(out, "{:03}", day_of_year(t)),
