@@ -56,13 +56,7 @@ impl Lookup for &Zone {
 /// Checks a message as the daemon and the command do.
 pub(crate) fn check(message: &[u8], zone: &Zone, now: u64) -> Verification {
     let stored = Stored::read(message).unwrap();
-    let mail = Mail {
-        header: &stored.header,
-        headers: &stored.headers,
-        body: stored.body,
-        passed: &|_| (),
-    };
     let authors = Authors::of(&stored.header, &stored.headers);
-    let Ok(found) = verify(&mail, authors.one(), now, &mut &*zone);
+    let Ok(found) = verify(&Mail::of(&stored), authors.one(), now, &mut &*zone);
     found
 }

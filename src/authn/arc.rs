@@ -388,5 +388,36 @@ impl<'m> Message<'m> {
     }
 }
 
+/// Any message has a chain of a status that fits its fault, and no more sealers than sets; without keys
+/// none passes.
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::missing_panics_doc, reason = "a fuzz function panics when an invariant is broken")]
+pub fn fuzz(data: &[u8]) {
+    if let Some(number) = number_of_results(data) {
+        assert!((1..=INSTANCES_MAX).contains(&number));
+    }
+    let Ok(stored) = crate::mail::stored::Stored::read(data) else { return };
+    let Ok(chain) = verify(&Mail::of(&stored), 1_700_000_000, &mut NoKeys);
+    assert_eq!(chain.fault.is_none(), chain.status == Status::None);
+    assert!(chain.status != Status::Pass && chain.sealers.is_empty() && chain.uncovered == 0);
+}
+
+/// Name servers that know nothing.
+#[cfg(any(test, fuzzing))]
+struct NoKeys;
+
+#[cfg(any(test, fuzzing))]
+impl Lookup for NoKeys {
+    type Missing = std::convert::Infallible;
+
+    fn ask(&mut self, _question: Question) -> Result<Answer, Self::Missing> {
+        Ok(Answer::NxDomain)
+    }
+
+    fn ask_all(&mut self, questions: Vec<Question>) -> Result<Vec<Answer>, Self::Missing> {
+        Ok(questions.iter().map(|_| Answer::NxDomain).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests;

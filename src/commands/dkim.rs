@@ -9,13 +9,13 @@ use crate::authn::dkim::sign::{NAME, Signer, sign};
 use crate::authn::dkim::text::{domain_name, selector_name};
 use crate::authn::dkim::{Mail, Outcome, verify as check};
 use crate::authn::dmarc::author::Authors;
+use crate::commands::message::{parse, read};
 use crate::commands::{DONE, Fault, LATER, NO, check as checks, folder, print, wants_help};
 use crate::config::Config;
-use crate::mail::stored::Stored;
 use crate::server::clock;
 use lexopt::{Arg, ValueExt};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -104,7 +104,7 @@ pub(super) fn verify(
     // What is wrong in the folder is the business of check-config.
     let config = Config::load(&files, &folder::defaults(), &mut Vec::new());
     let mut live = checks::resolver(&config, resolver)?;
-    let mail = parts(&stored);
+    let mail = Mail::of(&stored);
     let authors = Authors::of(&stored.header, &stored.headers);
     let now = clock::unix().as_secs();
     let found = check(&mail, authors.one(), now, &mut live).map_err(checks::fault)?;
@@ -145,7 +145,7 @@ fn sign_file(file: &str, words: &Words) -> Result<u8, Fault> {
     let time = clock::unix().as_secs();
     let signer =
         Signer { key: &key, domain: &domain, selector: &selector, header_canon, body_canon, time };
-    let values = sign(&parts(&stored), &[signer]);
+    let values = sign(&Mail::of(&stored), &[signer]);
     let values = values.ok_or_else(|| Fault::Later("the key could not be used".to_string()))?;
     let mut out = io::stdout().lock();
     for value in values {
@@ -174,25 +174,4 @@ fn canons(text: Option<&str>) -> Result<(Canon, Canon), Fault> {
             Err(Fault::Usage(what))
         }
     }
-}
-
-/// The octets of a file, or of standard input.
-pub(super) fn read(file: &str) -> Result<Vec<u8>, Fault> {
-    let mut octets = Vec::new();
-    let read = match file {
-        "-" => io::stdin().lock().read_to_end(&mut octets).map(|_| octets),
-        file => fs::read(file),
-    };
-    read.map_err(|error| Fault::No(format!("{file}: {error}")))
-}
-
-/// A message in its parts.
-pub(super) fn parse(octets: &[u8]) -> Result<Stored<'_>, Fault> {
-    Stored::read(octets)
-        .map_err(|_| Fault::No("the header of the message is too large".to_string()))
-}
-
-/// The parts that are hashed.
-pub(super) fn parts<'a>(stored: &'a Stored<'_>) -> Mail<'a> {
-    Mail { header: &stored.header, headers: &stored.headers, body: stored.body, passed: &|_| () }
 }

@@ -11,6 +11,7 @@ mod demo;
 mod dkim;
 mod folder;
 mod karma;
+mod message;
 mod plugins;
 mod print_dns;
 mod serve;

@@ -24,6 +24,20 @@ fn session() {
 }
 
 #[test]
+fn arc() {
+    let set = b"ARC-Seal: i=1; a=rsa-sha256; cv=none; d=example.org; s=sel; t=1; b=AQID\r\n\
+        ARC-Message-Signature: i=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=sel; h=from;\r\n \
+        bh=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=; b=AQID\r\n\
+        ARC-Authentication-Results: i=1; example.org; spf=pass\r\nFrom: a@example.org\r\n\r\nbody\r\n";
+    let seeds: &[&[u8]] = &[
+        set,
+        b"ARC-Seal: i=51; cv=fail\r\nARC-Message-Signature: i=0\r\nARC-Authentication-Results: i=1\r\n\r\n",
+        b" (a \\) b) i (c) = 50 ; x",
+    ];
+    drive("arc", seeds, crate::authn::arc::fuzz);
+}
+
+#[test]
 fn address() {
     let seeds: &[&[u8]] = &[
         b"<a@example.com>",

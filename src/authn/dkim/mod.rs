@@ -25,6 +25,7 @@ pub use verify::{SIGNATURES_MAX, Verification, Verified, verify};
 
 use crate::authn::dkim::tags::TagError;
 use crate::mail::headers::Headers;
+use crate::mail::stored::Stored;
 use std::fmt;
 
 /// A message, in the parts that are hashed.
@@ -38,6 +39,14 @@ pub struct Mail<'a> {
     pub body: &'a [u8],
     /// Told now and then up to where the body has been read, so that it may leave memory.
     pub passed: &'a dyn Fn(usize),
+}
+
+impl<'a> Mail<'a> {
+    /// The parts of a message that lies in memory as a whole.
+    pub fn of(stored: &'a Stored<'_>) -> Mail<'a> {
+        let (header, headers, body) = (&*stored.header, &stored.headers, stored.body);
+        Mail { header, headers, body, passed: &|_| () }
+    }
 }
 
 /// What a check came to, in the words of RFC 8601 section 2.7.1.

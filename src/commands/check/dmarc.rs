@@ -2,9 +2,10 @@
 //! wants done with it.
 
 use super::{Words, fault, resolver, spf};
-use crate::authn::dkim::verify;
+use crate::authn::dkim::{Mail, verify};
 use crate::authn::dmarc::{DmarcResult, Policy, evaluate};
-use crate::commands::{DONE, Fault, LATER, NO, dkim as files, print};
+use crate::commands::message::{parse, read};
+use crate::commands::{DONE, Fault, LATER, NO, print};
 use crate::config::nets::canonical;
 use crate::mail::authres;
 use crate::plugins::dmarc::From;
@@ -15,16 +16,15 @@ use std::net::IpAddr;
 /// The value of Authentication-Results on the first line, the disposition on the second. The client is
 /// its address, its HELO name and the reverse-path that it gives.
 pub(super) fn run(file: &str, client: (IpAddr, &str, &str), words: &Words) -> Result<u8, Fault> {
-    let octets = files::read(file)?;
-    let stored = files::parse(&octets)?;
+    let octets = read(file)?;
+    let stored = parse(&octets)?;
     let config = spf::config(words)?;
     let mut live = resolver(&config, words.resolver.as_deref())?;
     let (ip, helo, sender) = client;
     let checked = spf::checked(canonical(ip), helo, sender, &config, &mut live)?;
     let from = From::of(&stored.header, &stored.headers);
     let now = clock::unix().as_secs();
-    let mail = files::parts(&stored);
-    let found = verify(&mail, from.authors.one(), now, &mut live).map_err(fault)?;
+    let found = verify(&Mail::of(&stored), from.authors.one(), now, &mut live).map_err(fault)?;
     let evidence =
         from.evidence(Some((&checked.identity.domain, checked.result)), Some(&found.signatures));
     let judgement = evaluate(&mut live, &evidence).map_err(fault)?;

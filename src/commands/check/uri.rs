@@ -1,14 +1,16 @@
 //! `mailreeve check uri`: where a message leads, and which lists have it.
 
 use super::{Words, fault, folder, resolver};
-use crate::commands::dkim::read;
+use crate::commands::message::read;
 use crate::commands::{DONE, Fault, NO, print};
 use crate::config::Config;
 use crate::dns::{Answer, Kind, Question};
+use crate::mail::uri::Host;
 use crate::plugin::site::Setup;
 use crate::plugin::uri_lists::{Asked, UriLists};
 use crate::plugin::zones::first_text;
 use crate::server::live::Live;
+use std::net::Ipv4Addr;
 
 /// A line for each domain and address of the message, with the lists that have it; then one for each list
 /// that is of no use.
@@ -25,25 +27,22 @@ pub(super) fn run(file: &str, words: &Words) -> Result<u8, Fault> {
     }
     let mut live = resolver(&config, words.resolver.as_deref())?;
     let asked = lists.questions(&found.hosts);
-    let questions: Vec<Question> = asked.iter().map(|it| it.question.clone()).collect();
-    let answers = if questions.is_empty() { Vec::new() } else { ask(&mut live, &questions)? };
-    let (mut listings, mut faults) = (Vec::new(), Vec::new());
+    let answers = ask(&mut live, asked.iter().map(|it| it.question.clone()))?;
+    let (mut hits, mut faults) = (Vec::new(), Vec::new());
     for (it, answer) in asked.iter().zip(&answers) {
         match it.zone.judge(answer) {
             Ok(codes) if codes.is_empty() => {}
-            Ok(codes) => {
-                let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
-                let text = text_of(&mut live, it)?;
-                let said = format!("LISTED in {} ({}) {text}", it.zone.name, codes.join(" "));
-                listings.push((it.host, said.trim_end().to_string()));
-            }
+            Ok(codes) => hits.push((it, codes)),
             Err(what) if faults.contains(&what) => {}
             Err(what) => faults.push(what),
         }
     }
+    let texts = hits.iter().map(|(it, _)| Question::new(&it.question.name, Kind::Txt));
+    let texts = ask(&mut live, texts)?;
+    let listings: Vec<(Host, String)> = hits.iter().zip(&texts).map(listing).collect();
     for host in &found.hosts {
-        let of_host = |(listed, said): &(_, String)| (listed == host).then(|| said.clone());
-        let said: Vec<String> = listings.iter().filter_map(of_host).collect();
+        let of_host = listings.iter().filter(|(listed, _)| listed == host);
+        let said: Vec<&str> = of_host.map(|(_, said)| said.as_str()).collect();
         let said = match said.as_slice() {
             [] if lists.is_empty() => "nobody is asked about it".to_string(),
             [] => "not listed".to_string(),
@@ -64,11 +63,15 @@ pub(super) fn run(file: &str, words: &Words) -> Result<u8, Fault> {
     Ok(if listings.is_empty() { DONE } else { NO })
 }
 
-fn text_of(live: &mut Live, asked: &Asked<'_>) -> Result<String, Fault> {
-    let answers = ask(live, &[Question::new(&asked.question.name, Kind::Txt)])?;
-    Ok(answers.first().and_then(first_text).unwrap_or_default())
+/// The host, and in words by what it is listed.
+fn listing(((asked, codes), text): (&(&Asked<'_>, Vec<Ipv4Addr>), &Answer)) -> (Host, String) {
+    let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
+    let text = first_text(text).unwrap_or_default();
+    let said = format!("LISTED in {} ({}) {text}", asked.zone.name, codes.join(" "));
+    (asked.host, said.trim_end().to_string())
 }
 
-fn ask(live: &mut Live, questions: &[Question]) -> Result<Vec<Answer>, Fault> {
-    live.ask(questions).map_err(fault)
+fn ask(live: &mut Live, questions: impl Iterator<Item = Question>) -> Result<Vec<Answer>, Fault> {
+    let questions: Vec<Question> = questions.collect();
+    if questions.is_empty() { Ok(Vec::new()) } else { live.ask(&questions).map_err(fault) }
 }
