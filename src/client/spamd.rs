@@ -106,12 +106,11 @@ pub fn ask(place: Place<'_>, request: &Request<'_>, deadline: Deadline) -> Resul
     let mut stream = Stream::connect(place, deadline)
         .map_err(|error| Fault::from(format!("Could not connect to spamd: {}", words(&error))))?;
     let head = request.head();
-    let sent = [head.as_slice()]
-        .iter()
-        .chain(&request.parts)
+    let [header, empty, body] = request.parts;
+    let sent = [&head, header, empty, body]
+        .into_iter()
         .try_for_each(|part| stream.send(part))
         .and_then(|()| stream.finish());
-    let [header, ..] = request.parts;
     let answer = stream.to_end(header.len() * 2 + ANSWER_MORE);
     // Who does not want the message says so and closes while it is still being sent.
     match (sent, answer) {
@@ -234,11 +233,15 @@ fn tabs_out(text: &[u8]) -> Vec<u8> {
     text.iter().map(|octet| if *octet == b'\t' { b' ' } else { *octet }).collect()
 }
 
+/// Whether a field's name begins with `X-Spam-`.
+pub fn is_of_spam(name: &str) -> bool {
+    name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("X-Spam-"))
+}
+
 /// Whether a field is named `X-Spam-…`, and by what a name may be made of.
 pub fn is_spam_field(name: &str) -> bool {
-    let starts = name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("X-Spam-"));
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
-    starts && (8..=NAME_MAX).contains(&name.len()) && name.bytes().all(plain)
+    is_of_spam(name) && (8..=NAME_MAX).contains(&name.len()) && name.bytes().all(plain)
 }
 
 /// `Yes, score=15.3 required=5.0 tests=A,B, C autolearn=no version=3.4.6`

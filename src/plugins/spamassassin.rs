@@ -41,7 +41,7 @@
 
 use crate::client::Fault;
 use crate::client::deadline::Deadline;
-use crate::client::spamd::{Points, Report, Request, ask, is_spam_field};
+use crate::client::spamd::{Points, Report, Request, ask, is_of_spam, is_spam_field};
 use crate::client::stream;
 use crate::mail::headers::{clean_utf8, unfold};
 use crate::plugin::log::{Level, foreign};
@@ -238,11 +238,11 @@ impl SpamAssassin {
         let mut renamed = Vec::new();
         for field in message.current.headers().iter(header) {
             let name = String::from_utf8_lossy(field.name);
-            if !name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("X-Spam-")) {
+            if !is_of_spam(&name) {
                 continue;
             }
             let name = name.to_ascii_lowercase();
-            let forged = name == USER_FIELD.to_ascii_lowercase();
+            let forged = name.eq_ignore_ascii_case(USER_FIELD);
             if let (Old::Rename, false, true) = (self.old, forged, renamed.len() < OLD_MAX)
                 && let Some(rest) = name.get(7..).filter(|_| is_spam_field(&name))
             {

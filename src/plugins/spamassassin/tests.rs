@@ -1,7 +1,7 @@
 //! The plugin against a spamd of the test's own: what is asked, what is made of the answer.
 
 use super::*;
-use crate::client::spamd::tests::{answer, serve};
+use crate::client::spamd::tests::{answer, heard, serve};
 use crate::config::files::Files;
 use crate::plugins::tests::trial::Trial;
 
@@ -77,7 +77,7 @@ fn play(name: &str, it: Play<'_>) -> Played {
     let log = trial.take_log();
     let log = log.iter().filter_map(|line| line.strip_prefix("spamassassin: "));
     let log = log.map(str::to_string).collect();
-    let question = thread.map(|it| it.join().unwrap()).unwrap_or_default();
+    let question = thread.map(|it| heard(&path, it)).unwrap_or_default();
     let mails = std::fs::read_dir(folder.join("new")).into_iter().flatten().flatten();
     let mails: Vec<_> = mails.map(|it| std::fs::read_to_string(it.path()).unwrap()).collect();
     let _done = std::fs::remove_dir_all(&folder);

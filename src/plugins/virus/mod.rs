@@ -91,6 +91,34 @@ fn is_multipart(cx: &Cx<'_>) -> bool {
 }
 
 impl Scanner {
+    /// What both do at the end of the message.
+    fn scan(&self, cx: &mut Cx<'_>) -> Hooked {
+        // Nobody outside may say that a message is clean.
+        for name in [FOUND, DETAILS, CHECKED] {
+            cx.delete_header(name, None);
+        }
+        let Some(message) = cx.message() else { return Ok(Verdict::Declined) };
+        let size = message.current.len(message.received);
+        if u64::try_from(size).is_ok_and(|size| size > self.max_size) {
+            cx.log(Level::Notice, format!("skip, too big ({size}), passed unscanned"));
+            return Ok(unscanned(cx, "too big"));
+        }
+        if self.only_multipart && !is_multipart(cx) {
+            cx.log(Level::Notice, "skip, not multipart");
+            return Ok(unscanned(cx, "not multipart"));
+        }
+        let found = match self.addresses(cx)? {
+            Ok(found) => found,
+            Err(words) => return Ok(self.failed(cx, words)),
+        };
+        cx.lane(Lane::Scanners)?;
+        Ok(match self.ask(&found, &message.current.parts(message.received)) {
+            Ok((_, Finding::Virus(name))) => self.found(cx, &name),
+            Ok((version, Finding::Clean)) => self.clean(cx, &version),
+            Err(words) => self.failed(cx, &words),
+        })
+    }
+
     /// The addresses to connect to, none for a socket; the inner error is in words.
     fn addresses(&self, cx: &Cx<'_>) -> Result<Result<Vec<SocketAddr>, &'static str>, Pending> {
         match &self.at {
@@ -169,36 +197,6 @@ fn unscanned(cx: &mut Cx<'_>, why: &str) -> Verdict {
     cx.insert_header(DETAILS, &format!("not scanned, {why}"));
     cx.insert_header(FOUND, "Unknown");
     Verdict::Declined
-}
-
-impl Scanner {
-    /// What both do at the end of the message.
-    fn scan(&self, cx: &mut Cx<'_>) -> Hooked {
-        // Nobody outside may say that a message is clean.
-        for name in [FOUND, DETAILS, CHECKED] {
-            cx.delete_header(name, None);
-        }
-        let Some(message) = cx.message() else { return Ok(Verdict::Declined) };
-        let size = message.current.len(message.received);
-        if u64::try_from(size).is_ok_and(|size| size > self.max_size) {
-            cx.log(Level::Notice, format!("skip, too big ({size}), passed unscanned"));
-            return Ok(unscanned(cx, "too big"));
-        }
-        if self.only_multipart && !is_multipart(cx) {
-            cx.log(Level::Notice, "skip, not multipart");
-            return Ok(unscanned(cx, "not multipart"));
-        }
-        let found = match self.addresses(cx)? {
-            Ok(found) => found,
-            Err(words) => return Ok(self.failed(cx, words)),
-        };
-        cx.lane(Lane::Scanners)?;
-        Ok(match self.ask(&found, &message.current.parts(message.received)) {
-            Ok((_, Finding::Virus(name))) => self.found(cx, &name),
-            Ok((version, Finding::Clean)) => self.clean(cx, &version),
-            Err(words) => self.failed(cx, &words),
-        })
-    }
 }
 
 #[cfg(test)]
