@@ -9,6 +9,7 @@ mod check_config;
 mod db;
 mod demo;
 mod dkim;
+mod dmarc;
 mod folder;
 mod karma;
 mod message;
@@ -86,6 +87,12 @@ static COMMANDS: &[Command] = &[
         summary: "keys and signatures: dkim keygen, sign, verify, status",
         help: dkim::HELP,
         run: dkim::run,
+    },
+    Command {
+        name: "dmarc",
+        summary: "reports that others send about our domains: dmarc show",
+        help: dmarc::HELP,
+        run: dmarc::run,
     },
     Command {
         name: "print-dns",

@@ -1,5 +1,6 @@
 //! DMARC from the shell, with a name server on loopback.
 
+use crate::corpus;
 use crate::daemon::client::stuffed;
 use crate::daemon::dkim::{keygen, run, sign};
 use crate::daemon::house::{Daemon, House};
@@ -243,4 +244,36 @@ fn a_database_that_cannot_be_made_stops_no_mail() {
     daemon.log.line("store: no record for DMARC reports: ");
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     daemon.log.line("store: 3 messages and more are in no DMARC report");
+}
+
+/// Reports of many senders can be read, but for those that are broken, or reports of another kind.
+#[test]
+fn reports_of_others_are_shown() {
+    let Some(files) = corpus::files("dmarc-reports") else { return };
+    let is_input = |name: &String| {
+        let ends = [".xml", ".gz", ".zip", ".eml"];
+        ends.iter().any(|end| name.ends_with(end)) && !name.starts_with("xsd/")
+    };
+    let (mut shown, mut refused) = (0, Vec::new());
+    for (name, octets) in files.iter().filter(|(name, _)| is_input(name)) {
+        let (code, said, errors) = run(&["dmarc", "show", "-"], octets);
+        match code {
+            Some(0) => {
+                assert!(said.windows(7).any(|part| part == b" about "), "{name}");
+                shown += 1;
+            }
+            Some(1) if errors.starts_with("mailreeve dmarc: -: ") => refused.push(name.clone()),
+            other => panic!("{name}: {other:?} {errors}"),
+        }
+    }
+    // No end tag, no start tag, an element of a schema that is never closed, nothing at all.
+    let broken = ["bad.com!", "ikea.com!", "invalid_xml.xml", "empty.xml"];
+    let is_expected = |name: &&String| {
+        let of_failures = name.starts_with("mail-auth-arf/") || name.contains("/failure/");
+        !of_failures && !broken.iter().any(|part| name.contains(part))
+    };
+    let unexpected: Vec<&String> = refused.iter().filter(is_expected).collect();
+    assert!(unexpected.is_empty() && shown >= 30, "{shown} {unexpected:?}");
+    let (code, _, errors) = run(&["dmarc", "show"], b"");
+    assert!(code == Some(2) && errors.contains("show FILE"), "{errors}");
 }
