@@ -1,24 +1,39 @@
 //! `mailreeve dmarc`: what others report about our domains, as a table.
 
 use crate::authn::dmarc::feedback::{Feedback, NotReport, OCTETS_MAX, Record};
-use crate::commands::{DONE, Fault, NO, complain, message, print, wants_help};
+use crate::authn::dmarc::report::xml;
+use crate::commands::{DONE, Fault, NO, complain, folder, message, print, wants_help};
 use crate::mail::date;
 use crate::mail::mime::body::{BUFFER_MIN, Body};
 use crate::mail::mime::{Role, Walker};
 use crate::mail::packed::unpack;
 use crate::mail::stored::with_crlf;
 use crate::plugin::log::foreign;
+use crate::plugins::load::{Strictness, load};
+use crate::server::clock;
+use crate::store::reports::read;
 use lexopt::Arg;
+use std::path::PathBuf;
 
 pub(super) const HELP: &str = "\
 Usage: mailreeve dmarc show FILE...
+       mailreeve dmarc report --dry-run [--day YYYY-MM-DD] [--config DIR]
 
 show   prints the aggregate reports in each FILE (- for standard input), which
        others send about your domains (RFC 9990, RFC 7489): XML, plain or in gzip
        or ZIP, or the mail that it came with. A line for each client and result,
        with what was done, whether DKIM and SPF spoke for the author, and why.
        Exit code 1: some FILE holds no report that can be read.
+report prints the reports (RFC 9990) about the mail of a day (UTC), yesterday's if
+       none is named, one XML document behind the other. They are not sent yet, so
+       --dry-run has to be said. Exit code 75: the database is busy.
+
+  --config DIR     the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
+                   /etc/mailreeve, /var/service/qpsmtpd/config
 ";
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
 
 /// Octets of a file.
 const FILE_MAX: usize = 64 * 1_024 * 1_024;
@@ -27,10 +42,13 @@ const FILE_MAX: usize = 64 * 1_024 * 1_024;
 const PARTS_MAX: usize = 32;
 
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
-    let mut words = Vec::new();
+    let (mut words, mut config, mut day, mut is_dry) = (Vec::new(), None, None, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Err(wants_help()),
+            Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("day") => day = Some(parser.value()?.to_string_lossy().into_owned()),
+            Arg::Long("dry-run") => is_dry = true,
             Arg::Value(word) => words.push(word.to_string_lossy().into_owned()),
             other => return Err(other.unexpected().into()),
         }
@@ -40,8 +58,37 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
             let unread = files.iter().filter(|file| !show(file)).count();
             Ok(if unread == 0 { DONE } else { NO })
         }
-        _ => Err(Fault::Usage("say what: show FILE...".to_string())),
+        ["report"] if is_dry => report(config, day.as_deref()),
+        ["report"] => Err(Fault::Usage("reports are not sent yet: say --dry-run".to_string())),
+        _ => Err(Fault::Usage("say what: show FILE..., report --dry-run".to_string())),
     }
+}
+
+/// Prints our reports of a day.
+fn report(config: Option<PathBuf>, day: Option<&str>) -> Result<u8, Fault> {
+    let begin = match day {
+        Some(day) => begin_of(day)
+            .ok_or_else(|| Fault::Usage(format!("--day {day}: write YYYY-MM-DD, from 1970 on")))?,
+        None => (clock::unix().as_secs() / DAY).saturating_sub(1) * DAY,
+    };
+    let files = folder::open(folder::find(config)?);
+    let (site, _) = load(&files, &folder::defaults(), None, Strictness::Start);
+    let Some(settings) = &site.store.reports else { return Ok(DONE) };
+    let found = read::of_day(&settings.path, begin, &mut |report| print(&xml(report)));
+    found.map(|()| DONE).map_err(|failure| {
+        let what = failure.to_string();
+        if what.contains("locked") { Fault::Later(what) } else { Fault::No(what) }
+    })
+}
+
+/// The first second of a day as `YYYY-MM-DD`.
+fn begin_of(day: &str) -> Option<u64> {
+    let months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
+    let (year, rest) = day.split_once('-')?;
+    let (month, day) = rest.split_once('-')?;
+    let month = months.split(' ').nth(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+    let date = date::parse(format!("{day} {month} {year} 00:00:00 +0000").as_bytes())?;
+    u64::try_from(date).ok()
 }
 
 /// Prints the reports of a file; false where there are none that can be read.
@@ -155,6 +202,21 @@ mod tests {
     const XML: &[u8] =
         b"<feedback><report_metadata><org_name>a\x1b[2J</org_name></report_metadata>\
         <record><row><source_ip>192.0.2.1</source_ip><count>2</count></row></record></feedback>";
+
+    #[test]
+    fn days() {
+        for (day, begin) in [
+            ("2026-11-25", Some(1_795_564_800)),
+            ("1970-01-01", Some(0)),
+            ("1969-12-31", None),
+            ("2026-02-30", None),
+            ("2026-13-01", None),
+            ("2026-0-1", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(begin_of(day), begin, "{day}");
+        }
+    }
 
     #[test]
     fn files_of_each_kind() {

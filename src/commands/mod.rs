@@ -90,7 +90,7 @@ static COMMANDS: &[Command] = &[
     },
     Command {
         name: "dmarc",
-        summary: "reports that others send about our domains: dmarc show",
+        summary: "aggregate reports: dmarc show those of others, dmarc report ours",
         help: dmarc::HELP,
         run: dmarc::run,
     },

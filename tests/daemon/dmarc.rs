@@ -5,6 +5,7 @@ use crate::daemon::client::stuffed;
 use crate::daemon::dkim::{keygen, run, sign};
 use crate::daemon::house::{Daemon, House};
 use crate::daemon::nameserver::{Has, Names};
+use crate::daemon::system::{skip, succeeds};
 use std::fs;
 
 fn message(from: &str) -> String {
@@ -219,6 +220,49 @@ fn judged_mail_is_recorded() {
         ),
     ];
     assert_eq!(recorded(&house), expected);
+    reports_are_valid(&house);
+}
+
+/// What would be reported says what was recorded, and is what RFC 9990 wants it to be.
+fn reports_are_valid(house: &House) {
+    let config = house.path("config");
+    let file = house.path("state/dmarc/reports.sqlite");
+    let day = rusqlite::Connection::open(file)
+        .unwrap()
+        .query_row("SELECT date(begin, 'unixepoch') FROM report", [], |row| row.get::<_, String>(0))
+        .unwrap();
+    let args = ["dmarc", "report", "--dry-run", "--config", config.to_str().unwrap()];
+    let (code, said, errors) = run(&[&args[..], &["--day", &day]].concat(), b"");
+    assert_eq!(code, Some(0), "{errors}");
+    let said = String::from_utf8(said).unwrap();
+    let reports: Vec<&str> = said.split_inclusive("</feedback>\n").collect();
+    assert_eq!(reports.len(), 2, "{said}");
+    let (code, shown, _) = run(&["dmarc", "show", "-"], reports[0].as_bytes());
+    let shown = String::from_utf8(shown).unwrap();
+    let lines: Vec<String> = shown
+        .lines()
+        .skip(3)
+        .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "127.0.0.1 1 pass fail pass good.example spf good.example pass",
+        "127.0.0.1 1 reject fail fail sub.good.example spf other.example none",
+        "",
+    ];
+    assert_eq!((code, lines), (Some(0), expected.map(str::to_string).into()));
+    assert!(reports[1].contains("<type>policy_test_mode</type>"), "{}", reports[1]);
+    assert!(reports[1].contains("<testing>y</testing>"), "{}", reports[1]);
+    let Some(schema) = corpus::octets("dmarc-reports/xsd/dmarc-2.0.xsd") else { return };
+    if !succeeds("xmllint", &["--version"]) {
+        return skip("dmarc::reports_are_valid", "xmllint is not installed");
+    }
+    let (xsd, xml) = (house.path("dmarc.xsd"), house.path("report.xml"));
+    fs::write(&xsd, schema).unwrap();
+    for report in reports {
+        fs::write(&xml, report).unwrap();
+        let args = ["--noout", "--schema", xsd.to_str().unwrap(), xml.to_str().unwrap()];
+        assert!(succeeds("xmllint", &args), "{report}");
+    }
 }
 
 #[test]
