@@ -11,11 +11,14 @@ pub(in crate::client) mod connection;
 pub mod forward;
 #[cfg(test)]
 pub(crate) mod hop;
+mod introduction;
 pub mod known;
+mod login;
 pub mod pool;
 pub mod reply;
 #[cfg(test)]
 pub(crate) mod script;
+pub mod tls;
 pub mod transport;
 
 use crate::client::deadline::Deadline;
