@@ -247,11 +247,12 @@ pub fn unreachable(cx: &mut Cx<'_>, server: &str, words: &str) -> Verdict {
 }
 
 /// What the client is told for the server's refusal: its class, its enhanced status (or `default` where
-/// it gives none), its words, and whether it is for want of space.
+/// it gives none), its words, and whether it is for want of space. 530 says that we should have begun TLS or
+/// logged in (RFC 3207, RFC 4954): that is for the admin to set right, and no mail may be lost for it.
 pub fn refused(reply: &Reply, default: (u16, u16), words: &str) -> Verdict {
     let (status, text) = (reply.status().unwrap_or(default), refusal(words));
     let verdict = match reply.class() {
-        5 => Verdict::deny(status, text),
+        5 if reply.code != 530 => Verdict::deny(status, text),
         _ => Verdict::deny_soft(status, text),
     };
     if matches!(reply.code, 452 | 552) { verdict.for_storage() } else { verdict }
@@ -325,6 +326,7 @@ mod tests {
             ("452 4.3.1 full\r\n", 4, (3, 1), true),
             ("552 5.3.4 large\r\n", 5, (3, 4), true),
             ("421 bye\r\n", 4, (1, 1), false),
+            ("530 5.7.0 Must issue a STARTTLS command first\r\n", 4, (7, 0), false),
         ] {
             let mut reader = Reader::default();
             let reply = said.bytes().find_map(|octet| reader.push(octet).unwrap()).unwrap();

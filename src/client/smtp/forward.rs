@@ -6,9 +6,9 @@
 //! a connection that was kept open and turns out to be dead costs one more try on a new one. From the
 //! first octet of the piece that holds the dot, only the server's answer tells.
 //!
-//! What comes before MAIL (EHLO, TLS, login, XCLIENT) is in [`introduction`](super::introduction).
+//! What comes before MAIL (EHLO, TLS, login) is in [`introduction`](super::introduction).
 
-use super::connection::{Connection, Extensions, FAREWELL, GROUP_MAX, Trouble, judged};
+use super::connection::{Connection, EHLO, Extensions, FAREWELL, GROUP_MAX, Trouble, judged};
 use super::introduction::introduce;
 use super::pool::{Line, Pool};
 use super::reply::Reply;
@@ -153,7 +153,7 @@ pub fn forward(
         return (outcome, None);
     }
     let (introduced, note) = introduce(hop, deadline);
-    let outcome = match introduced {
+    let outcome = match introduced.and_then(|line| speak_for(hop, line)) {
         Ok(Ok(line)) => {
             let reusable = hop.client.is_none();
             let gone = |trouble: Trouble| Outcome::Unreachable(trouble.to_string());
@@ -163,6 +163,26 @@ pub fn forward(
         Err(trouble) => Outcome::Unreachable(trouble.to_string()),
     };
     (outcome, note)
+}
+
+/// Says by XCLIENT for whom we speak, where that is wanted.
+fn speak_for(hop: &NextHop<'_>, line: Line) -> Result<Result<Line, Outcome>, Trouble> {
+    let Some(client) = &hop.client else { return Ok(Ok(line)) };
+    let Line { mut connection, offers, .. } = line;
+    if offers.xclient.is_empty() {
+        connection.quit();
+        return Ok(Err(Outcome::NoXclient));
+    }
+    for command in xclient(client, &offers.xclient) {
+        let answer = connection.command(&command)?;
+        if !judged(&answer)? {
+            connection.quit();
+            return Ok(Err(Outcome::Refused(answer)));
+        }
+    }
+    let name = client.helo.filter(|name| name.bytes().all(|octet| octet.is_ascii_graphic()));
+    let offers = connection.hello(name.unwrap_or(hop.me), EHLO)?;
+    Ok(Ok(Line { connection, offers, ..line }))
 }
 
 /// The server ends the connection, not the message: "too many messages in this session", say.
@@ -341,7 +361,7 @@ fn hand_over(
 }
 
 /// XCLIENT commands with what the server takes, none too long.
-pub(super) fn xclient(client: &Client<'_>, offered: &[String]) -> Vec<String> {
+fn xclient(client: &Client<'_>, offered: &[String]) -> Vec<String> {
     let address = match client.ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("IPV6:{ip}"),

@@ -1,11 +1,11 @@
-//! A new connection up to the point where MAIL may be said: greeting, EHLO, TLS, login, XCLIENT.
+//! A new connection up to the point where MAIL may be said: greeting, EHLO, TLS, login.
 //!
 //! TLS is opportunistic unless more is asked for: a server that offers none, or fails in it, gets the mail in
 //! clear, on a new connection, and the admin is told. Where it is required there is no such second try.
 //! A password is never sent in clear to another machine, unless the admin has turned TLS off.
 
-use super::connection::{Connection, EHLO, Extensions, Trouble, judged};
-use super::forward::{NextHop, Outcome, xclient};
+use super::connection::{Connection, EHLO, Extensions, Trouble};
+use super::forward::NextHop;
 use super::login::log_in;
 use super::pool::Line;
 use super::tls::Tls;
@@ -39,12 +39,12 @@ pub struct Secure<'a> {
     pub login: Option<&'a Login>,
 }
 
-/// A new connection, at the point where MAIL may be said, or what stands against that. The words behind it
-/// tell what the admin should know.
+/// A new connection, at the point where MAIL may be said in our own name. The words tell what the admin
+/// should know of how it went.
 pub(super) fn introduce(
     hop: &NextHop<'_>,
     deadline: Deadline,
-) -> (Result<Result<Line, Outcome>, Trouble>, Option<String>) {
+) -> (Result<Line, Trouble>, Option<String>) {
     match arrive(hop, true, deadline) {
         Err(Trouble::Tls(words)) if hop.secure.is_some_and(|it| it.policy == Policy::May) => {
             let note = format!("no TLS with {}: {words}; in clear", hop.host());
@@ -54,11 +54,7 @@ pub(super) fn introduce(
     }
 }
 
-fn arrive(
-    hop: &NextHop<'_>,
-    with_tls: bool,
-    deadline: Deadline,
-) -> Result<Result<Line, Outcome>, Trouble> {
+fn arrive(hop: &NextHop<'_>, with_tls: bool, deadline: Deadline) -> Result<Line, Trouble> {
     let (server, mut connection) = Connection::open(hop.servers, deadline)?;
     let mut offers = connection.greet(hop.me, EHLO)?;
     if let Some(secure) = &hop.secure {
@@ -75,22 +71,7 @@ fn arrive(
             }
         }
     }
-    if let Some(client) = &hop.client {
-        if offers.xclient.is_empty() {
-            connection.quit();
-            return Ok(Err(Outcome::NoXclient));
-        }
-        for line in xclient(client, &offers.xclient) {
-            let answer = connection.command(&line)?;
-            if !judged(&answer)? {
-                connection.quit();
-                return Ok(Err(Outcome::Refused(answer)));
-            }
-        }
-        let name = client.helo.filter(|name| name.bytes().all(|octet| octet.is_ascii_graphic()));
-        offers = connection.hello(name.unwrap_or(hop.me), EHLO)?;
-    }
-    Ok(Ok(Line { server, host: hop.host().into(), connection, offers }))
+    Ok(Line { server, host: hop.host().into(), connection, offers })
 }
 
 /// STARTTLS and what belongs to it; true behind it where there is TLS now.

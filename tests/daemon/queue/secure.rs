@@ -116,6 +116,30 @@ fn we_log_in() {
     daemon.stop();
 }
 
+/// Asking a server about a recipient is kept from others as a mail to him would be.
+#[test]
+fn questions_go_under_tls_too() {
+    let (house, daemon) = back();
+    certify(&house, "other");
+    for (name, reply) in [("cert", "250"), ("other", "450")] {
+        let front = House::new();
+        let ca = house.path(&format!("{name}.pem"));
+        let line = format!("check_smtp_forward tls verify ca {}", ca.display());
+        front.set("plugins", &format!("{line}\nrcpt_ok\nqueue/discard"));
+        front.set("smtproutes", &format!("example.com:127.0.0.1:{}", daemon.addresses[0].port()));
+        front.set("smtpauth", &format!("127.0.0.1 {USER} secret"));
+        let asking = front.start();
+        let mut client = asking.client();
+        client.expect("MAIL FROM:<a@example.org>", "250");
+        client.expect("RCPT TO:<b@example.com>", reply);
+        drop(client);
+        asking.stop();
+    }
+    let logins = daemon.log.lines().iter().filter(|line| line.contains("(auth) ")).count();
+    assert!(logins > 0, "{:?}", daemon.log.lines());
+    daemon.stop();
+}
+
 /// What a server says that offers no TLS, or breaks off, or has somebody in between.
 fn hop(said: &'static str) -> Hop {
     let extensions: &[&str] =
