@@ -176,6 +176,11 @@ impl Connection {
         if self.open > 0 || !self.unread.is_empty() {
             return Err(Trouble::Tls("it talks out of turn before the handshake".into()));
         }
+        self.handshake(tls, host)
+    }
+
+    /// The handshake. Where the server has said nothing yet it greets behind it (RFC 8314).
+    pub(in crate::client) fn handshake(self, tls: &Tls, host: &str) -> Result<Connection, Trouble> {
         let patience = self.deadline.within(HANDSHAKE_MAX);
         let encrypted = tls.start(host, self.transport, patience).map_err(Trouble::Tls)?;
         Ok(Connection { transport: Box::new(encrypted), ..self })

@@ -1,7 +1,8 @@
 //! A new connection up to the point where MAIL may be said: greeting, EHLO, TLS, login.
 //!
 //! TLS is opportunistic unless more is asked for: a server that offers none, or fails in it, gets the mail in
-//! clear, on a new connection, and the admin is told. Where it is required there is no such second try.
+//! clear, on a new connection, and the admin is told. Where it is required there is no such second try, nor
+//! at port 465, where TLS begins with the first octet (RFC 8314 section 3.3).
 //! A password is never sent in clear to another machine, unless the admin has turned TLS off.
 
 use super::connection::{Connection, EHLO, Extensions, Trouble};
@@ -12,6 +13,9 @@ use super::tls::Tls;
 use crate::client::deadline::Deadline;
 use crate::config::smtpauth::Login;
 use std::net::SocketAddr;
+
+/// The port of SMTP under TLS from the first octet.
+const SMTPS: u16 = 465;
 
 /// When TLS has to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub enum Policy {
     /// Always, with a certificate of the server's name that somebody whom we trust has signed.
     Verify,
 }
+
+const NOBODY: &str = "there is nobody whose certificate we believe";
 
 /// How what is said to a next server is kept from others.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +51,10 @@ pub(super) fn introduce(
     hop: &NextHop<'_>,
     deadline: Deadline,
 ) -> (Result<Line, Trouble>, Option<String>) {
+    let is_smtps = hop.servers.iter().any(|server| server.port() == SMTPS);
+    let may_do_without = hop.secure.is_some_and(|it| it.policy == Policy::May) && !is_smtps;
     match arrive(hop, true, deadline) {
-        Err(Trouble::Tls(words)) if hop.secure.is_some_and(|it| it.policy == Policy::May) => {
+        Err(Trouble::Tls(words)) if may_do_without => {
             let note = format!("no TLS with {}: {words}; in clear", hop.host());
             (arrive(hop, false, deadline), Some(note))
         }
@@ -56,19 +64,25 @@ pub(super) fn introduce(
 
 fn arrive(hop: &NextHop<'_>, with_tls: bool, deadline: Deadline) -> Result<Line, Trouble> {
     let (server, mut connection) = Connection::open(hop.servers, deadline)?;
+    let wanted = hop.secure.filter(|secure| with_tls && secure.policy != Policy::Off);
+    let mut encrypted = false;
+    if let Some(secure) = wanted.filter(|_| server.port() == SMTPS) {
+        let tls = secure.tls.ok_or_else(|| Trouble::Tls(NOBODY.into()))?;
+        connection = connection.handshake(tls, secure.host)?;
+        encrypted = true;
+    }
     let mut offers = connection.greet(hop.me, EHLO)?;
-    if let Some(secure) = &hop.secure {
-        let mut encrypted = false;
-        if with_tls && secure.policy != Policy::Off {
-            (connection, offers, encrypted) = protect(secure, hop.me, connection, offers)?;
-        }
-        if let Some(login) = secure.login {
-            may_show(secure.policy, encrypted, server)?;
-            let known = encrypted && secure.policy == Policy::Verify;
-            if let Err(trouble) = log_in(&mut connection, &offers.auth, login, known) {
-                connection.quit();
-                return Err(trouble);
-            }
+    if let Some(secure) = wanted.filter(|_| !encrypted) {
+        (connection, offers, encrypted) = protect(&secure, hop.me, connection, offers)?;
+    }
+    if let Some(secure) = &hop.secure
+        && let Some(login) = secure.login
+    {
+        may_show(secure.policy, encrypted, server)?;
+        let known = encrypted && secure.policy == Policy::Verify;
+        if let Err(trouble) = log_in(&mut connection, &offers.auth, login, known) {
+            connection.quit();
+            return Err(trouble);
         }
     }
     Ok(Line { server, host: hop.host().into(), connection, offers })
@@ -83,7 +97,7 @@ fn protect(
 ) -> Result<(Connection, Extensions, bool), Trouble> {
     let mut why = "it does not offer STARTTLS".to_string();
     if secure.tls.is_none() {
-        why = "we have nobody to believe".to_string();
+        why = NOBODY.to_string();
     }
     if let Some(tls) = secure.tls.filter(|_| offers.starttls) {
         let answer = connection.command("STARTTLS")?;

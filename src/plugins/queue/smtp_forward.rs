@@ -13,6 +13,7 @@
 //!
 //! TLS is used where it is offered, with whatever certificate; a server that fails in it gets the mail in
 //! clear, and the log says so. `tls required` and `tls verify` never send in clear: then there is 451.
+//! At port 465 TLS begins with the first octet, and nothing is sent in clear but with `tls off`.
 //! Where the file `smtpauth` has the server's name we log in, and if the server is another machine `verify` is
 //! the default. A password goes in clear only to this machine, or where `tls off` is written.
 //!

@@ -3,10 +3,12 @@
 use crate::daemon::client::small;
 use crate::daemon::house::{Daemon, House};
 use crate::daemon::queue::hop::{Act, Heard, Hop};
-use crate::daemon::system::{skip, succeeds, until};
+use crate::daemon::system::{PATIENCE, is_root, skip, succeeds, until};
 use mailreeve::server::clock::unix;
 use mailreeve::server::tls::self_signed;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 const USER: &str = "ann@example.com";
@@ -73,6 +75,57 @@ fn mail_goes_under_tls() {
         assert_eq!(mails.len(), 1);
     }
     daemon.stop();
+}
+
+/// Port 465: TLS from the first octet, and no second try in clear where it fails.
+#[test]
+fn smtps_is_spoken_at_its_port() {
+    if !is_root() {
+        return skip("secure::smtps_is_spoken_at_its_port", "only root may listen at port 465");
+    }
+    // An address that no other test has.
+    let address = "127.0.44.65";
+    let house = House::new();
+    let (certificate, key) = self_signed(&[address.to_string()], unix()).unwrap();
+    fs::write(house.path("cert.pem"), certificate).unwrap();
+    fs::write(house.path("cert.key"), key).unwrap();
+    certify(&house, "other");
+    house.set("tls_cert", &house.path("cert.pem").display().to_string());
+    house.set("tls_key", &house.path("cert.key").display().to_string());
+    house.set("listen", &format!("{address}:465 smtps"));
+    let daemon = house.start();
+    let send = |more: &str| {
+        let front = House::new();
+        front.queue(&format!("queue/smtp-forward {address} 465 {more}"));
+        let sender = front.start();
+        let reply = sender.client().deliver(&small("x"));
+        sender.stop();
+        reply
+    };
+    let trust = |name| format!("tls verify ca {}", house.path(&format!("{name}.pem")).display());
+    for more in [String::new(), trust("cert")] {
+        let reply = send(&more);
+        assert!(reply.starts_with("250"), "{more}: {reply}");
+        let text = String::from_utf8(house.take_mails().remove(0)).unwrap();
+        assert!(text.contains("with ESMTPS "), "{text}");
+    }
+    let reply = send(&trust("other"));
+    assert!(reply.contains("no TLS: its certificate is not believed: "), "{reply}");
+    daemon.stop();
+    // A server in clear at that port: words that are no TLS, and no second connection.
+    let listener = TcpListener::bind((address, 465)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let clear = std::thread::spawn(move || {
+        let (mut stream, _) = until("a client", || listener.accept().ok());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"220 hop.example ready\r\n").unwrap();
+        // Until the client is gone.
+        let _octets = stream.read_to_end(&mut Vec::new());
+        listener.accept().is_err()
+    });
+    let reply = send("");
+    assert!(reply.starts_with("451 4.4.1 ") && reply.contains(": no TLS: "), "{reply}");
+    assert!(clear.join().unwrap(), "it was tried in clear");
 }
 
 /// Somebody else between us and the server, or a wrong name: nothing is sent.
