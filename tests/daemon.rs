@@ -19,6 +19,7 @@ mod dmarc;
 mod dns;
 mod esmith;
 mod event_loop;
+mod faults;
 mod hostile;
 mod karma;
 mod limits;
