@@ -251,6 +251,7 @@ pub static REGISTRY: &[Entry] = &[
         "this scanner is no longer sold, and it never refused anything; scan with ClamAV",
     ),
     gone("virus/klez_filter", "it looked for one virus of 2002; scan with ClamAV"),
+    plugin("virus/pattern_filter", &["pattern_filter"], virus::pattern_filter::load),
     gone("virus/sophie", "this scanner is no longer maintained; scan with ClamAV"),
     gone("virus/uvscan", "this scanner is no longer sold; scan with ClamAV"),
     plugin("whitelist", &["whitelist_soft"], whitelist::load),
