@@ -4,14 +4,14 @@
 //! `--modern` prints what one would publish today, and `--check` compares with what is published.
 
 use crate::authn::crypto::{KeyKind, PrivateKey, PublicKey};
-use crate::authn::dkim::key::KeyRecord;
+use crate::authn::dkim::published::{Published, published_as, texts};
 use crate::authn::dkim::text::{domain_name, selector_name};
 use crate::commands::{
     DONE, Fault, LATER, NO, check, complain, databases, folder, print, wants_help,
 };
 use crate::config::Config;
 use crate::config::files::Files;
-use crate::dns::{Answer, Kind, Question, Record};
+use crate::dns::{Answer, Kind, Question};
 use crate::plugin::dkim_keys::{DkimKeys, SECOND, SELECTOR, first_line, nearest};
 use crate::plugin::log::foreign;
 use crate::plugin::site::Setup;
@@ -246,34 +246,6 @@ fn strings(text: &str, between: &str) -> String {
     out
 }
 
-/// How a record that should be in DNS is there.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Published {
-    /// As it should be.
-    Same,
-    /// Not at all.
-    Missing,
-    /// In another form.
-    Other(String),
-    /// Nobody could say.
-    Unknown,
-}
-
-/// What is published where the record of this key should be.
-pub(super) fn published_as(answer: &Answer, key: &PublicKey) -> Published {
-    let texts = texts(answer);
-    match (answer, texts.as_slice()) {
-        (Answer::TempFail, _) => Published::Unknown,
-        (_, []) => Published::Missing,
-        (_, [text]) => match KeyRecord::parse(text) {
-            Ok(record) if record.key == *key => Published::Same,
-            Ok(_) => Published::Other("another key".to_string()),
-            Err(why) => Published::Other(why.to_string()),
-        },
-        (_, several) => Published::Other(format!("{} records, one is right", several.len())),
-    }
-}
-
 /// Words and exit code for it.
 pub(super) fn verdict(published: &Published) -> (&'static str, u8) {
     match published {
@@ -282,14 +254,6 @@ pub(super) fn verdict(published: &Published) -> (&'static str, u8) {
         Published::Other(_) => ("published WRONGLY", NO),
         Published::Unknown => ("not known whether published: DNS failed", LATER),
     }
-}
-
-fn texts(answer: &Answer) -> Vec<&[u8]> {
-    let texts = answer.records().iter().filter_map(|record| match record {
-        Record::Text(text) => Some(&**text),
-        Record::Address(_) | Record::Name(_) | Record::Mx(..) => None,
-    });
-    texts.collect()
 }
 
 /// A record that begins with `mark` must be there once; what it says is the admin's affair.

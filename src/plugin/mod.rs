@@ -92,6 +92,7 @@ pub use question::{Ask, Lane, Pending, Place, Question, Token};
 
 pub use crate::smtp::verdict::{Refusal, Verdict};
 
+use crate::authn::dkim::published::ToPublish;
 use crate::authn::scram::Keys;
 use crate::config::types::Role;
 use crate::smtp::address::Address;
@@ -294,6 +295,12 @@ pub trait Plugin: Send + Sync {
     /// start whether the name servers make names up.
     fn relies_on_names(&self) -> bool {
         false
+    }
+
+    /// The keys that it signs with, whose public halves have to be in DNS; `me` is our own name. The
+    /// daemon looks whether they are.
+    fn to_publish(&self, me: &str) -> Vec<ToPublish> {
+        Vec::new()
     }
 
     /// The mechanisms of AUTH that it can check for this client, on a listener of this role. EHLO
