@@ -54,7 +54,7 @@
 //! `cx.rs` is what a hook sees and can do, `chain/` runs the plugins of one hook, `visit/` is one
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
 //! read the arguments that plugins share, `lists.rs` the files of patterns, `own.rs` the settings of
-//! single recipients, `facts.rs` holds what plugins know of each other.
+//! single recipients, `draft.rs` is for bodies that are made anew, `facts.rs` holds what plugins know of each other.
 
 pub mod args;
 pub mod chain;
@@ -62,6 +62,7 @@ pub mod codes;
 pub mod content;
 pub mod cx;
 pub mod dkim_keys;
+pub mod draft;
 pub mod facts;
 pub mod ground;
 pub mod hosted;
