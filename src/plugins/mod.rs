@@ -31,6 +31,7 @@ pub mod dont_require_anglebrackets;
 pub mod earlytalker;
 pub mod fcrdns;
 pub mod greylisting;
+pub mod handler;
 pub mod headers;
 pub mod helo;
 pub mod hosts_allow;
@@ -164,6 +165,7 @@ pub static REGISTRY: &[Entry] = &[
     ),
     reputation("fcrdns", &["check_fcrdns"], fcrdns::load),
     reputation("greylisting", &["denysoft_greylist"], greylisting::load),
+    plugin("handler", &[], handler::load),
     plugin("headers", &["check_basicheaders"], headers::load),
     reputation("helo", &["check_spamhelo"], helo::load),
     gone("help", "HELP is answered by the daemon itself, in a few lines"),
