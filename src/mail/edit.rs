@@ -10,10 +10,10 @@
 
 use super::fold::{BadName, write_field};
 use super::headers::{Bounds, Field, HeaderError, Headers};
+use super::new_body::NewBody;
 use crate::limits::{HEADER_BLOCK_MAX, HEADER_FIELDS_MAX};
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// A message that came in at the bounds must still take our own fields, hence more room here.
 const ROOM: Bounds =
@@ -54,7 +54,7 @@ pub enum Edit {
         value: String,
     },
     /// Another body, in CR LF lines.
-    ReplaceBody(Arc<[u8]>),
+    ReplaceBody(NewBody),
 }
 
 /// Why edits are not done.
@@ -100,7 +100,7 @@ pub struct Current {
 enum Body {
     /// The received one, which starts here.
     Received(usize),
-    Replaced(Arc<[u8]>),
+    Replaced(NewBody),
 }
 
 impl Current {
@@ -176,7 +176,7 @@ impl Current {
     pub fn body<'a>(&'a self, received: &'a [u8]) -> &'a [u8] {
         match &self.body {
             Body::Received(start) => received.get(*start..).unwrap_or_default(),
-            Body::Replaced(body) => body,
+            Body::Replaced(body) => body.octets(),
         }
     }
 
@@ -235,7 +235,7 @@ fn text_length(edits: &[Edit]) -> usize {
 #[derive(Default)]
 struct Change {
     block: Option<Vec<u8>>,
-    body: Option<Arc<[u8]>>,
+    body: Option<NewBody>,
     any: bool,
 }
 
@@ -255,7 +255,7 @@ impl Piece<'_> {
 /// The fields while a list of edits is worked through.
 struct Draft<'a> {
     pieces: VecDeque<Piece<'a>>,
-    body: Option<Arc<[u8]>>,
+    body: Option<NewBody>,
     header_changed: bool,
 }
 
@@ -287,7 +287,7 @@ impl<'a> Draft<'a> {
                 *piece = written(name, value, !piece.raw.is_ascii())?;
             }
             Edit::ReplaceBody(body) => {
-                self.body = Some(Arc::clone(body));
+                self.body = Some(body.clone());
                 return Ok(());
             }
         }
@@ -436,7 +436,7 @@ mod tests {
         let message = b"A: 1\r\n\r\nbody";
         let mut current = Current::new(message).unwrap();
         current.apply(message, &[insert("B", "2")]).unwrap();
-        let body = Arc::from(&b"other"[..]);
+        let body = NewBody::new(*b"other");
         current.apply(message, &[Edit::ReplaceBody(body), delete("A", None)]).unwrap();
         assert_eq!(current.parts(message).concat(), b"B: 2\r\n\r\nother");
         assert_eq!((current.version(), current.len(message)), (2, 13));

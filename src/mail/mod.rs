@@ -10,6 +10,7 @@ pub mod edit;
 pub mod fold;
 pub mod headers;
 pub mod mime;
+pub mod new_body;
 pub mod received;
 pub mod stored;
 pub mod tnef;

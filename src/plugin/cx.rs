@@ -8,6 +8,7 @@ use crate::authn;
 use crate::config::Config;
 use crate::dns;
 use crate::mail::edit::Edit;
+use crate::mail::new_body::NewBody;
 use crate::plugin::Hook;
 use crate::plugin::chain::Loaded;
 use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
@@ -21,7 +22,6 @@ use crate::smtp::verdict::Verdict;
 use crate::store::{Op, Unavailable};
 use std::any::Any;
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::plugin::ground::{
@@ -432,8 +432,8 @@ impl<'a> Cx<'a> {
         self.stage(Effect::Edit(Edit::Change { name: name.into(), nth, value: value.into() }));
     }
 
-    /// Replaces the body.
-    pub fn replace_body(&mut self, body: Arc<[u8]>) {
+    /// Replaces the body. A large one is kept in a spool file (see [`Cx::draft`]).
+    pub fn replace_body(&mut self, body: NewBody) {
         self.stage(Effect::Edit(Edit::ReplaceBody(body)));
     }
 

@@ -56,6 +56,7 @@
 //! read the arguments that plugins share, `lists.rs` the files of patterns, `own.rs` the settings of
 //! single recipients, `signatures.rs` what those have in common that look for files by their first octets,
 //! `facts.rs` holds what plugins know of each other.
+//! single recipients, `draft.rs` is for bodies that are made anew, `facts.rs` holds what plugins know of each other.
 
 pub mod args;
 pub mod chain;
@@ -63,6 +64,7 @@ pub mod codes;
 pub mod content;
 pub mod cx;
 pub mod dkim_keys;
+pub mod draft;
 pub mod facts;
 pub mod ground;
 pub mod hosted;

@@ -32,6 +32,7 @@ pub mod earlytalker;
 pub mod exe_filter;
 pub mod fcrdns;
 pub mod greylisting;
+pub mod handler;
 pub mod headers;
 pub mod helo;
 pub mod hosts_allow;
@@ -166,6 +167,7 @@ pub static REGISTRY: &[Entry] = &[
     plugin("exe_filter", &[], exe_filter::load),
     reputation("fcrdns", &["check_fcrdns"], fcrdns::load),
     reputation("greylisting", &["denysoft_greylist"], greylisting::load),
+    plugin("handler", &[], handler::load),
     plugin("headers", &["check_basicheaders"], headers::load),
     reputation("helo", &["check_spamhelo"], helo::load),
     gone("help", "HELP is answered by the daemon itself, in a few lines"),

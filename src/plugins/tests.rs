@@ -1,5 +1,6 @@
 //! What holds for every plugin: the registry is in order, hooks are told truly, manuals are whole.
 
+mod bodies;
 pub(super) mod trial;
 
 pub(crate) mod testing;
