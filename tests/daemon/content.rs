@@ -1,7 +1,8 @@
 //! Messages that were made to be hard to take apart, through all plugins that take them apart.
 
 use crate::daemon::house::House;
-use crate::daemon::system::memory;
+use crate::daemon::system::{is_full, memory};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const MIB: usize = 1_024 * 1_024;
 
@@ -49,6 +50,54 @@ fn bombs_of_mime_are_answered_in_bounded_memory() {
         let grown = own().saturating_sub(before);
         assert!(grown <= 16 * MIB as u64, "{what}: {grown} octets more in memory");
     }
+    daemon.spool_is_empty(&house);
+    daemon.stop();
+}
+
+/// Large mails, one after the other, with all plugins that go through them: three, or with
+/// `MAILREEVE_FULL=1` twenty.
+#[test]
+fn mails_of_25_mib_are_scanned_in_bounded_memory() {
+    let house = House::new();
+    house.set("databytes", "50000000");
+    house.set(
+        "plugins",
+        "uribl\nvirus/pattern_filter\nexe_filter\nattachment\nrcpt_ok\nqueue/discard\n",
+    );
+    house.set("uribl_zones", "uribl.invalid\n");
+    house.set("signatures_patterns", "TVqQAAMAA\n");
+    house.set("signatures_exe", "TVqQAAMAA\n");
+    house.set("attachment_deny", ".exe\nmagic:exe\n");
+    let daemon = house.start();
+    let own = || memory(daemon.pid(), "status", "RssAnon");
+    let head = "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n";
+    let file = "--b\r\nContent-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+    let letters = format!("{}\r\n", "QUJD".repeat(19)).repeat(MIB / 2 / 78);
+    let text = "Some words without any link in them, and some more.\r\n".repeat(MIB / 2 / 54);
+    let pair = format!("--b\r\nContent-Type: text/plain\r\n\r\n{text}{file}{letters}");
+    let mail = format!("{head}{}--b--\r\n", pair.repeat(25));
+    let mut client = daemon.client();
+    assert!(client.deliver(b"Subject: x\r\n\r\nx\r\n").starts_with("250"));
+    let before = own();
+    let count = if is_full() { 20 } else { 3 };
+    let done = AtomicBool::new(false);
+    let peak = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut peak = 0;
+            while !done.load(Ordering::Relaxed) {
+                peak = own().max(peak);
+                std::thread::yield_now();
+            }
+            peak
+        });
+        let replies: Vec<String> = (0..count).map(|_| client.deliver(mail.as_bytes())).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(replies.iter().all(|reply| reply.starts_with("250 ")), "{replies:?}");
+        watcher.join().unwrap()
+    });
+    let grown = peak.saturating_sub(before);
+    println!("{count} mails of {} octets: {before} octets before, {grown} more", mail.len());
+    assert!(grown <= 16 * MIB as u64, "{grown} octets more in memory");
     daemon.spool_is_empty(&house);
     daemon.stop();
 }
