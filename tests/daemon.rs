@@ -12,6 +12,7 @@ pub(crate) mod system;
 mod auth;
 mod big;
 mod commands;
+mod content;
 mod crash;
 mod detached;
 mod dkim;

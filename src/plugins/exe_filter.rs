@@ -33,7 +33,7 @@ use crate::mail::mime::{Encoding, Item, each_content};
 use crate::plugin::log::Level;
 use crate::plugin::signatures::{Action, Beginnings, Filters, Options, act};
 use crate::plugin::site::Setup;
-use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, MessageView, Plugin, Verdict};
+use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -111,14 +111,6 @@ impl Filter {
     }
 }
 
-/// The message as it stands, in one piece: copied only where the body was replaced.
-fn text<'m>(message: &MessageView<'m>) -> Cow<'m, [u8]> {
-    match message.current.received_body() {
-        Some(_) => Cow::Borrowed(message.received),
-        None => Cow::Owned(message.current.parts(message.received).concat()),
-    }
-}
-
 impl Plugin for ExeFilter {
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Message])
@@ -137,7 +129,7 @@ impl Plugin for ExeFilter {
             return Ok(Verdict::Declined);
         }
         let _token = cx.lane(Lane::Workers)?;
-        let text = text(&message);
+        let text = message.whole();
         let is_received = matches!(text, Cow::Borrowed(_));
         let passed = |upto: usize| {
             if is_received {

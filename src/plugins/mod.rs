@@ -11,6 +11,7 @@ pub mod logging;
 pub mod queue;
 pub mod virus;
 
+pub mod attachment;
 pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
 pub mod badmailfromto;
@@ -113,6 +114,7 @@ const fn gone(name: &'static str, why: &'static str) -> Entry {
 
 /// All names, in alphabetical order.
 pub static REGISTRY: &[Entry] = &[
+    plugin("attachment", &[], attachment::load),
     plugin("auth/auth_checkpassword", &["auth_checkpassword"], auth::auth_checkpassword::load),
     plugin("auth/auth_cvm_unix_local", &["auth_cvm_unix_local"], auth::auth_cvm_unix_local::load),
     plugin("auth/auth_flat_file", &["auth_flat_file"], auth::auth_flat_file::load),
