@@ -55,8 +55,7 @@
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
 //! read the arguments that plugins share, `lists.rs` the files of patterns, `own.rs` the settings of
 //! single recipients, `signatures.rs` what those have in common that look for files by their first octets,
-//! `facts.rs` holds what plugins know of each other.
-//! single recipients, `draft.rs` is for bodies that are made anew, `facts.rs` holds what plugins know of each other.
+//! `draft.rs` is for bodies that are made anew, `facts.rs` holds what plugins know of each other.
 
 pub mod args;
 pub mod chain;
