@@ -37,6 +37,16 @@ pub enum Edit {
         /// Its text; folded here.
         value: String,
     },
+    /// A new field above the one that now stands at this place, counting all fields; below all others
+    /// where there are not so many.
+    InsertAt {
+        /// The place.
+        at: usize,
+        /// The field's name.
+        name: String,
+        /// Its text; folded here.
+        value: String,
+    },
     /// Takes out field number `nth` of that name, or all of them. Nothing if there is none.
     Delete {
         /// The field's name; case does not matter.
@@ -226,7 +236,11 @@ impl Current {
 fn text_length(edits: &[Edit]) -> usize {
     let length = |edit: &Edit| match edit {
         Edit::Insert { name, value } => name.len() + value.len() + value.len() / 32,
-        Edit::Append { .. } | Edit::Delete { .. } | Edit::Change { .. } | Edit::ReplaceBody(_) => 0,
+        Edit::Append { .. }
+        | Edit::InsertAt { .. }
+        | Edit::Delete { .. }
+        | Edit::Change { .. }
+        | Edit::ReplaceBody(_) => 0,
     };
     edits.iter().map(length).sum()
 }
@@ -270,6 +284,11 @@ impl<'a> Draft<'a> {
         match edit {
             Edit::Insert { name, value } => self.pieces.push_front(written(name, value, false)?),
             Edit::Append { name, value } => self.pieces.push_back(written(name, value, false)?),
+            Edit::InsertAt { at, name, value } => {
+                let mut standing = self.pieces.iter().enumerate().filter(|(_, it)| it.name > 0);
+                let place = standing.nth(*at).map_or(self.pieces.len(), |(place, _)| place);
+                self.pieces.insert(place, written(name, value, false)?);
+            }
             Edit::Delete { name, nth } => {
                 let same = self.pieces.iter_mut().filter(|piece| piece.is(name));
                 let (skip, take) = nth.map_or((0, usize::MAX), |nth| (nth, 1));
@@ -332,11 +351,12 @@ pub fn fuzz(data: &[u8]) {
     let before = current.headers().len();
     let append = Edit::Append { name: "X-B".to_owned(), value: text.clone() };
     let change = Edit::Change { name: "X-A".to_owned(), nth: 0, value: text.clone() };
-    let edits = [edit("X-A"), edit("From"), change, append];
+    let at = Edit::InsertAt { at: 2, name: "X-C".to_owned(), value: text.clone() };
+    let edits = [edit("X-A"), edit("From"), change, at, append];
     assert_eq!(current.apply(data, &edits), Ok(()));
-    assert_eq!(current.headers().len(), before + 3);
+    assert_eq!(current.headers().len(), before + 4);
     let added = |nth| current.headers().field(current.header(data), nth).map(|field| field.raw);
-    for raw in [added(0), added(1), added(before + 2)].into_iter().flatten() {
+    for raw in [added(0), added(1), added(2), added(before + 3)].into_iter().flatten() {
         assert!(raw.split(|octet| *octet == b'\n').all(|line| line.len() <= 999));
         assert!(raw.is_ascii() && !raw.windows(3).any(|three| three == b"\r\n\r"));
     }
@@ -471,3 +491,4 @@ mod tests {
         assert_eq!((current.headers().len(), current.version()), (100, 2));
     }
 }
+mod tests;

@@ -422,6 +422,11 @@ impl<'a> Cx<'a> {
         self.stage(Effect::Edit(Edit::Insert { name: name.into(), value: value.into() }));
     }
 
+    /// Changes the message in a way that has no method of its own.
+    pub fn edit(&mut self, edit: Edit) {
+        self.stage(Effect::Edit(edit));
+    }
+
     /// Deletes header fields of this name: the nth, or all.
     pub fn delete_header(&mut self, name: &str, nth: Option<usize>) {
         self.stage(Effect::Edit(Edit::Delete { name: name.into(), nth }));

@@ -40,6 +40,7 @@ pub mod hosts_allow;
 pub mod karma;
 pub mod loadcheck;
 pub mod r#loop;
+pub mod milter;
 pub mod naughty;
 pub mod noop_counter;
 pub mod peers;
@@ -198,6 +199,7 @@ pub static REGISTRY: &[Entry] = &[
     ),
     logger("logging/warn", logging::warn::load),
     plugin("loop", &["check_loop"], r#loop::load),
+    plugin("milter", &[], milter::load),
     plugin("naughty", &[], naughty::load),
     plugin("noop_counter", &[], noop_counter::load),
     gone(
