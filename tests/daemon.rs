@@ -32,6 +32,7 @@ mod peers;
 mod proxy;
 mod queue;
 mod reload;
+mod services;
 mod signals;
 mod spamassassin;
 mod spool;

@@ -294,6 +294,11 @@ fn banned(source: &Source) -> Vec<String> {
     for (at, word) in words(&source.code) {
         let macro_call = source.code.get(at + word.len()..).is_some_and(|r| r.starts_with('!'));
         match word {
+            "rustls"
+                if !["server/tls", "client/smtp/tls"].iter().any(|it| path.starts_with(it)) =>
+            {
+                complain(&source.code, at, "rustls: only in server/tls and client/smtp/tls");
+            }
             "unsafe" if layer != "sys" => {
                 complain(&source.code, at, "unsafe: only under src/sys, behind a safe function");
             }

@@ -6,6 +6,7 @@
 mod auth;
 mod check;
 mod check_config;
+mod databases;
 mod db;
 mod demo;
 mod dkim;

@@ -54,7 +54,8 @@
 //! `cx.rs` is what a hook sees and can do, `chain/` runs the plugins of one hook, `visit/` is one
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
 //! read the arguments that plugins share, `lists.rs` the files of patterns, `own.rs` the settings of
-//! single recipients, `facts.rs` holds what plugins know of each other.
+//! single recipients, `signatures.rs` what those have in common that look for files by their first octets,
+//! `facts.rs` holds what plugins know of each other.
 
 pub mod args;
 pub mod chain;
@@ -75,6 +76,7 @@ pub mod policy;
 pub mod program;
 pub mod question;
 pub mod sealing;
+pub mod signatures;
 pub mod site;
 pub mod uri_lists;
 pub mod visit;

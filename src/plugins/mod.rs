@@ -29,6 +29,7 @@ pub mod dns_whitelist_soft;
 pub mod dnsbl;
 pub mod dont_require_anglebrackets;
 pub mod earlytalker;
+pub mod exe_filter;
 pub mod fcrdns;
 pub mod greylisting;
 pub mod headers;
@@ -162,6 +163,7 @@ pub static REGISTRY: &[Entry] = &[
         &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],
         earlytalker::load,
     ),
+    plugin("exe_filter", &[], exe_filter::load),
     reputation("fcrdns", &["check_fcrdns"], fcrdns::load),
     reputation("greylisting", &["denysoft_greylist"], greylisting::load),
     plugin("headers", &["check_basicheaders"], headers::load),
@@ -251,6 +253,7 @@ pub static REGISTRY: &[Entry] = &[
         "this scanner is no longer sold, and it never refused anything; scan with ClamAV",
     ),
     gone("virus/klez_filter", "it looked for one virus of 2002; scan with ClamAV"),
+    plugin("virus/pattern_filter", &["pattern_filter"], virus::pattern_filter::load),
     gone("virus/sophie", "this scanner is no longer maintained; scan with ClamAV"),
     gone("virus/uvscan", "this scanner is no longer sold; scan with ClamAV"),
     plugin("whitelist", &["whitelist_soft"], whitelist::load),

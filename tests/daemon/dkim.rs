@@ -1,6 +1,8 @@
 //! DKIM from the shell and through the daemon, with a name server on loopback, and judged by the
 //! programs of others.
 
+mod server;
+
 use crate::daemon::client::{Client, stuffed};
 use crate::daemon::house::{BINARY, Daemon, House};
 use crate::daemon::nameserver::{Has, Names};

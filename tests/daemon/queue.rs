@@ -11,6 +11,7 @@ mod lmtp;
 mod maildir;
 mod programs;
 mod qmail;
+mod secure;
 
 use crate::daemon::house::House;
 
