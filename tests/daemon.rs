@@ -18,6 +18,7 @@ mod dkim;
 mod dmarc;
 mod dns;
 mod esmith;
+mod esmith_event;
 mod event_loop;
 mod hostile;
 mod karma;

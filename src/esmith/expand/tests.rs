@@ -1,3 +1,5 @@
+//! What comes out for which records: each property by the line that it changes, and whole folders.
+
 use super::*;
 use crate::config::files::{Files, Severity};
 
