@@ -19,6 +19,7 @@ mod dkim;
 mod dmarc;
 mod dns;
 mod esmith;
+mod esmith_event;
 mod event_loop;
 mod faults;
 mod hostile;

@@ -160,7 +160,7 @@ fn carry_out(
 }
 
 /// The local time as C's `ctime` writes it.
-fn now() -> String {
+pub(super) fn now() -> String {
     stamp(&local(i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)))
 }
 

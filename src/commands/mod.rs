@@ -10,6 +10,7 @@ mod databases;
 mod db;
 mod demo;
 mod dkim;
+mod event;
 mod folder;
 mod karma;
 mod message;
@@ -107,6 +108,12 @@ static COMMANDS: &[Command] = &[
         run: db::run_config,
     },
     Command {
+        name: "event",
+        summary: "make the config folder say what SME Server's databases say",
+        help: event::HELP,
+        run: event::run,
+    },
+    Command {
         name: "plugins",
         summary: "the table of plugins, or one plugin's manual",
         help: PLUGINS_HELP,
@@ -115,8 +122,12 @@ static COMMANDS: &[Command] = &[
 ];
 
 /// Names by which others know a command.
-const LINKS: [(&str, &str); 3] =
-    [("config", "config"), ("db", "db"), ("qpsmtpd-print-dns", "print-dns")];
+const LINKS: [(&str, &str); 4] = [
+    ("config", "config"),
+    ("db", "db"),
+    ("qpsmtpd-print-dns", "print-dns"),
+    ("signal-event", "event"),
+];
 
 const PLUGINS_HELP: &str = "\
 Usage: mailreeve plugins [NAME]

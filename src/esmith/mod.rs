@@ -6,5 +6,6 @@
 
 pub mod database;
 pub mod defaults;
+pub mod expand;
 pub mod file;
 pub mod record;
