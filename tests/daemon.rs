@@ -20,6 +20,7 @@ mod dns;
 mod esmith;
 mod event_loop;
 mod hostile;
+mod import;
 mod karma;
 mod limits;
 mod log;

@@ -56,7 +56,7 @@ SME Server keeps its services. `mailreeve db --help` has the commands.
 ";
 
 /// What `config` is short for.
-const CONFIGURATION: &str = "configuration";
+pub(super) const CONFIGURATION: &str = "configuration";
 
 /// How the original ends when it is used wrongly.
 const DIED: u8 = 255;
@@ -170,7 +170,7 @@ fn carry_out(
 }
 
 /// Where a database is. The place of old is looked at only on a system that has the usual one.
-fn place(named: Option<PathBuf>, database: &OsStr) -> PathBuf {
+pub(super) fn place(named: Option<PathBuf>, database: &OsStr) -> PathBuf {
     let from_variable = || VARIABLES.iter().find_map(|name| env::var_os(name).map(PathBuf::from));
     if let Some(folder) = named.or_else(from_variable) {
         return folder.join(database);
@@ -184,7 +184,7 @@ fn place(named: Option<PathBuf>, database: &OsStr) -> PathBuf {
 }
 
 /// The local time as C's `ctime` writes it.
-fn now() -> String {
+pub(super) fn now() -> String {
     stamp(&local(i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)))
 }
 
