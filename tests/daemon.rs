@@ -23,6 +23,7 @@ mod esmith_event;
 mod event_loop;
 mod faults;
 mod hostile;
+mod import;
 mod karma;
 mod limits;
 mod log;

@@ -1,6 +1,6 @@
 //! `mailreeve dkim`: keys and signatures from the shell, with the daemon's own code.
 
-mod keygen;
+pub(super) mod keygen;
 mod status;
 
 use crate::authn::crypto::PrivateKey;

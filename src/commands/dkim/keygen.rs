@@ -159,7 +159,7 @@ fn write_all(place: &Place, pem: &str, selector: &str, public: &PublicKey) -> Re
     made.map_err(|error| Fault::No(format!("{}: {error}", folder.display())))?;
     let write = |name: &str, text: &str, mode, owner| {
         let path = folder.join(name);
-        write_new(&path, text, mode, owner)
+        write_new(&path, text.as_bytes(), mode, owner)
             .map_err(|error| Fault::No(format!("{}: {error}", path.display())))
     };
     // What is left of an earlier key would not fit this one.
@@ -175,13 +175,19 @@ fn write_all(place: &Place, pem: &str, selector: &str, public: &PublicKey) -> Re
     write("public", &public.to_pem(), 0o644, None)
 }
 
-fn write_new(path: &Path, text: &str, mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+/// Makes a file that is not there, whole or not at all.
+pub(in crate::commands) fn write_new(
+    path: &Path,
+    text: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{:016x}", random::u64()?));
     let draft = PathBuf::from(name);
     let written = (|| {
         let mut file = File::options().write(true).create_new(true).mode(mode).open(&draft)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         if let Some((user, group)) = owner {
             chown(&draft, Some(user), Some(group))?;
         }
