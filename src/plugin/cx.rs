@@ -19,7 +19,7 @@ use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Toke
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
-use crate::store::{Op, Unavailable};
+use crate::store::{Op, Unavailable, reports::Judged};
 use std::any::Any;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -410,6 +410,11 @@ impl<'a> Cx<'a> {
     /// Changes a record of the store. Reads see it from now on.
     pub fn record(&mut self, op: Op) {
         self.stage(Effect::Record(op));
+    }
+
+    /// Adds the message to the reports that domains with a DMARC policy get.
+    pub fn report(&mut self, message: Judged) {
+        self.stage(Effect::Report(Box::new(message)));
     }
 
     /// Delays the next reply.

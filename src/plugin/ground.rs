@@ -14,6 +14,7 @@ use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Call, Hello, Transaction};
 use crate::store::Op;
 use std::borrow::Cow;
+use crate::store::{Op, reports::Judged};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -165,6 +166,8 @@ pub enum Effect {
     SetSender(ReversePath),
     /// Changes a record of the store: an operation that can be applied in any order.
     Record(Op),
+    /// Adds a message to the reports that domains with a DMARC policy get.
+    Report(Box<Judged>),
     /// From the next hook on another list of plugins serves this client.
     UseChain(String),
 }

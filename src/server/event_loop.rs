@@ -414,6 +414,10 @@ impl EventLoop {
         if let Some(store) = self.store.as_ref().filter(|_| !ops.is_empty()) {
             store.record(ops);
         }
+        let reports = visit.take_reports();
+        if let Some(store) = self.store.as_ref().filter(|_| !reports.is_empty()) {
+            store.report(reports);
+        }
     }
 
     fn say(&self, level: Level, text: String) {

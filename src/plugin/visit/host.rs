@@ -111,6 +111,7 @@ impl Visit {
         }
         match effect {
             Effect::Record(op) => self.ops.push(op),
+            Effect::Report(message) => self.reports.push(*message),
             Effect::Tarpit(delay) => self.tarpit = self.tarpit.saturating_add(delay),
             Effect::Edit(edit) => self.edit(plugin, hook, vec![edit]),
             Effect::AddRecipient(address) => {
