@@ -55,9 +55,6 @@ The same as `mailreeve db configuration COMMAND [ARGS]`: the database in which
 SME Server keeps its services. `mailreeve db --help` has the commands.
 ";
 
-/// What `config` is short for.
-pub(super) const CONFIGURATION: &str = "configuration";
-
 /// How the original ends when it is used wrongly.
 const DIED: u8 = 255;
 
@@ -160,20 +157,6 @@ fn carry_out(
             Ok(if done { DONE } else { NO })
         }
     }
-}
-
-/// Where a database is. The place of old is looked at only on a system that has the usual one.
-pub(super) fn place(named: Option<PathBuf>, database: &OsStr) -> PathBuf {
-    let from_variable = || VARIABLES.iter().find_map(|name| env::var_os(name).map(PathBuf::from));
-    if let Some(folder) = named.or_else(from_variable) {
-        return folder.join(database);
-    }
-    let (usual, former) = (Path::new(USUAL).join(database), Path::new(FORMER).join(database));
-    if !usual.exists() && usual != former && former.is_file() {
-        complain(&format!("mailreeve db: warning: using {}\n", former.display()));
-        return former;
-    }
-    usual
 }
 
 /// The local time as C's `ctime` writes it.

@@ -5,7 +5,7 @@
 //! harm and the next one finishes.
 
 use crate::commands::dkim::keygen::write_new;
-use crate::commands::{DONE, Fault, db, folder, print, wants_help};
+use crate::commands::{DONE, Fault, databases, db, folder, print, wants_help};
 use crate::esmith::file;
 use crate::import::{self, Entry, Folder, Step, database};
 use crate::limits::CONFIG_FILE_MAX;
@@ -107,7 +107,7 @@ fn tell(report: &[Entry]) -> usize {
 }
 
 fn import_database(words: &Words) -> Result<usize, Fault> {
-    let path = db::place(words.databases.clone(), OsStr::new(db::CONFIGURATION));
+    let path = databases::place(words.databases.clone(), OsStr::new(databases::CONFIGURATION));
     let failed = |error: io::Error| failed(&path, &error);
     let report = if words.dry_run {
         database::configuration(&mut file::read(&path).map_err(failed)?, words.drop_dead)

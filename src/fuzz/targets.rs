@@ -375,6 +375,9 @@ fn zip() {
         b"PK\x03\x04\x14\0\x01\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0\x03\0\0\0\x01\0\x0b\0a\x75\x70\x07\0\x01\0\0\0\0xyMZ",
     ];
     drive("zip", seeds, crate::mail::zip::fuzz);
+}
+
+#[test]
 fn milter() {
     let seeds: &[&[u8]] = &[
         b"O\x0c\0\0\0\x06\0\0\0\xff\0\x1f\xf7\xff",

@@ -12,9 +12,8 @@ use crate::plugin::log::{Id, Level};
 use crate::plugin::question::Memo;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Call, Hello, Transaction};
-use crate::store::Op;
-use std::borrow::Cow;
 use crate::store::{Op, reports::Judged};
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 

@@ -76,7 +76,7 @@ fn each_version_builds_on_the_last() {
     let message = b"A: 1\r\n\r\nbody";
     let mut current = Current::new(message).unwrap();
     current.apply(message, &[insert("B", "2")]).unwrap();
-    let body = Arc::from(&b"other"[..]);
+    let body = NewBody::new(*b"other");
     current.apply(message, &[Edit::ReplaceBody(body), delete("A", None)]).unwrap();
     assert_eq!(current.parts(message).concat(), b"B: 2\r\n\r\nother");
     assert_eq!((current.version(), current.len(message)), (2, 13));

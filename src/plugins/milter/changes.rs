@@ -3,9 +3,9 @@
 use crate::client::milter::Change;
 use crate::mail::edit::Edit;
 use crate::mail::headers::clean;
+use crate::mail::new_body::NewBody;
 use crate::plugin::{Cx, MessageView};
 use crate::smtp::address::{Address, ReversePath, parse_forward, parse_reverse};
-use std::sync::Arc;
 
 /// Octets of a reason for quarantine.
 const REASON_MAX: usize = 200;
@@ -118,7 +118,7 @@ fn recipient(path: &str, utf8: bool) -> Option<Address> {
 }
 
 /// The body in CR LF lines, whatever ends them.
-fn lines(body: &[u8]) -> Arc<[u8]> {
+fn lines(body: &[u8]) -> NewBody {
     let mut out = Vec::with_capacity(body.len());
     let mut last = 0;
     for octet in body {
@@ -133,5 +133,5 @@ fn lines(body: &[u8]) -> Arc<[u8]> {
     if last == b'\r' {
         out.push(b'\n');
     }
-    out.into()
+    NewBody::new(out)
 }
