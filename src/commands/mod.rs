@@ -6,11 +6,14 @@
 mod auth;
 mod check;
 mod check_config;
+mod databases;
 mod db;
 mod demo;
 mod dkim;
 mod dmarc;
+mod event;
 mod folder;
+mod import;
 mod karma;
 mod message;
 mod plugins;
@@ -101,6 +104,12 @@ static COMMANDS: &[Command] = &[
         run: print_dns::run,
     },
     Command {
+        name: "import",
+        summary: "take over a qpsmtpd config folder or SME Server's lists",
+        help: import::HELP,
+        run: import::run,
+    },
+    Command {
         name: "db",
         summary: "read and change SME Server's databases",
         help: db::HELP,
@@ -113,6 +122,12 @@ static COMMANDS: &[Command] = &[
         run: db::run_config,
     },
     Command {
+        name: "event",
+        summary: "make the config folder say what SME Server's databases say",
+        help: event::HELP,
+        run: event::run,
+    },
+    Command {
         name: "plugins",
         summary: "the table of plugins, or one plugin's manual",
         help: PLUGINS_HELP,
@@ -121,8 +136,12 @@ static COMMANDS: &[Command] = &[
 ];
 
 /// Names by which others know a command.
-const LINKS: [(&str, &str); 3] =
-    [("config", "config"), ("db", "db"), ("qpsmtpd-print-dns", "print-dns")];
+const LINKS: [(&str, &str); 4] = [
+    ("config", "config"),
+    ("db", "db"),
+    ("qpsmtpd-print-dns", "print-dns"),
+    ("signal-event", "event"),
+];
 
 const PLUGINS_HELP: &str = "\
 Usage: mailreeve plugins [NAME]

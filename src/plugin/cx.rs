@@ -8,21 +8,19 @@ use crate::authn;
 use crate::config::Config;
 use crate::dns;
 use crate::mail::edit::Edit;
-use crate::plugin::Hook;
-use crate::plugin::chain::Loaded;
+use crate::mail::new_body::NewBody;
 use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
 use crate::plugin::log::{Id, Level};
 use crate::plugin::lookup::{Asked, Lookup, Resolver, of_resolver};
 use crate::plugin::policy::{Policy, Reject};
 use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token};
+use crate::plugin::{Hook, chain::Loaded};
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
 use crate::store::{Op, Unavailable, reports::Judged};
-use std::any::Any;
-use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::Duration;
+use std::{any::Any, cell::RefCell};
 
 pub use crate::plugin::ground::{
     Arrival, Effect, Ground, MessageView, Moment, Occasion, Peer, Staged,
@@ -427,6 +425,11 @@ impl<'a> Cx<'a> {
         self.stage(Effect::Edit(Edit::Insert { name: name.into(), value: value.into() }));
     }
 
+    /// Changes the message in a way that has no method of its own.
+    pub fn edit(&mut self, edit: Edit) {
+        self.stage(Effect::Edit(edit));
+    }
+
     /// Deletes header fields of this name: the nth, or all.
     pub fn delete_header(&mut self, name: &str, nth: Option<usize>) {
         self.stage(Effect::Edit(Edit::Delete { name: name.into(), nth }));
@@ -437,8 +440,8 @@ impl<'a> Cx<'a> {
         self.stage(Effect::Edit(Edit::Change { name: name.into(), nth, value: value.into() }));
     }
 
-    /// Replaces the body.
-    pub fn replace_body(&mut self, body: Arc<[u8]>) {
+    /// Replaces the body. A large one is kept in a spool file (see [`Cx::draft`]).
+    pub fn replace_body(&mut self, body: NewBody) {
         self.stage(Effect::Edit(Edit::ReplaceBody(body)));
     }
 
