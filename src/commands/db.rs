@@ -5,6 +5,8 @@
 //! Two things differ. What would corrupt a record is refused, and a change that could not be stored is
 //! never told as done.
 
+mod journal;
+
 use crate::commands::{DONE, Fault, NO, complain, wants_help};
 use crate::esmith::database::Database;
 use crate::esmith::file;
@@ -64,6 +66,9 @@ const DIED: u8 = 255;
 /// Environment variables that may name the folder, in this order.
 const VARIABLES: [&str; 2] = ["ESMITH_DB", "DBPATH"];
 
+/// Where the system's log listens.
+const LOG: &str = "/dev/log";
+
 /// The folder of the databases, and where they were before SME Server 6.
 const USUAL: &str = "/home/e-smith/db";
 const FORMER: &str = "/home/e-smith";
@@ -93,6 +98,19 @@ enum Change<'a> {
     SetType(&'a [u8], &'a [u8]),
     DeleteProperties(&'a [u8], &'a [&'a [u8]]),
     Delete(&'a [u8]),
+}
+
+impl Change<'_> {
+    /// The key of the record, as it is stored.
+    fn key(&self) -> &[u8] {
+        match self {
+            Change::Set(key, ..) | Change::SetDefault(key, ..) => key.trim_ascii(),
+            Change::SetProperties(key, _)
+            | Change::SetType(key, _)
+            | Change::DeleteProperties(key, _)
+            | Change::Delete(key) => key,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -161,9 +179,18 @@ fn carry_out(
             }
         },
         Task::Change(change) => {
-            let done = file::change(&path, &now(), |database| apply(database, &change))
-                .map_err(|error| Fault::No(failed(error)))?
-                .map_err(|refusal| Fault::No(refusal.to_string()))?;
+            let mut lines = Vec::new();
+            let done = file::change(&path, &now(), |database| {
+                let key = change.key();
+                let before = database.get(key).cloned();
+                let done = apply(database, &change);
+                lines = journal::lines(&path, key, before.as_ref(), database.get(key));
+                done
+            })
+            .map_err(|error| Fault::No(failed(error)))?
+            .map_err(|refusal| Fault::No(refusal.to_string()))?;
+            // Where nobody keeps a log the change is as good.
+            let _unlogged = journal::send(Path::new(LOG), &log_time(), &lines);
             Ok(if done { DONE } else { NO })
         }
     }
@@ -186,6 +213,13 @@ fn place(named: Option<PathBuf>, database: &OsStr) -> PathBuf {
 /// The local time as C's `ctime` writes it.
 pub(super) fn now() -> String {
     stamp(&local(i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)))
+}
+
+/// The same as syslog has it (RFC 3164 section 4.1.2).
+fn log_time() -> String {
+    let time = local(i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX));
+    let (month, day, hour) = (time.month_name(), time.day, time.hour);
+    format!("{month} {day:2} {hour:02}:{:02}:{:02}", time.minute, time.second)
 }
 
 fn stamp(time: &LocalTime) -> String {
