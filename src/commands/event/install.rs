@@ -54,7 +54,7 @@ impl Target {
     }
 
     /// A file with this text. One that says nothing takes the place only of one of ours: what an admin
-    /// wrote by hand stays.
+    /// wrote by hand stays, and so does qmail's file of that name, which counts where there is none.
     pub(super) fn file(&mut self, folder: &Path, name: &str, text: &str) {
         let path = folder.join(name);
         let before = match fs::read(&path) {
@@ -66,8 +66,8 @@ impl Target {
             }
         };
         let says_nothing = text.lines().all(|line| line.starts_with('#'));
-        let is_by_hand = before.as_deref().is_some_and(|it| !it.starts_with(BANNER));
-        if before.as_deref() == Some(text) || (says_nothing && is_by_hand) {
+        let is_ours = before.as_deref().is_some_and(|it| it.starts_with(BANNER));
+        if before.as_deref() == Some(text) || (says_nothing && !is_ours) {
             return;
         }
         let diff = diff(name, before.as_deref().unwrap_or_default(), text);
