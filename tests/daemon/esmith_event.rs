@@ -194,6 +194,31 @@ fn templates_of_the_system_are_left_alone() {
     assert!(errors.contains("no event reboot"), "{errors}");
 }
 
+/// Ports of TLS need a certificate: the web server's, else one that is made.
+#[test]
+fn there_is_a_certificate() {
+    let machine = Machine::new();
+    machine.fragment("listen/20tls", "127.0.0.1:0 smtps submission");
+    machine.done("signal-event email-update");
+    machine.check();
+    let made = fs::read(machine.house.path("ssl/cert.pem")).unwrap();
+    machine.done("signal-event email-update");
+    assert_eq!(fs::read(machine.house.path("ssl/cert.pem")).unwrap(), made);
+
+    let mut selfsigned = Command::new(BINARY);
+    selfsigned.args(["tls", "selfsigned", "mail.example.com", "--dir"]);
+    assert!(selfsigned.arg(machine.house.path("")).output().unwrap().status.success());
+    let [key, crt] = ["tls.key", "tls.crt"].map(|name| machine.house.path(name));
+    let (shown_key, shown_crt) = (key.display(), crt.display());
+    machine.done(&format!("db configuration set modSSL service key {shown_key} crt {shown_crt}"));
+    let shown = machine.done("signal-event --dry-run email-update");
+    assert!(!shown.contains("PRIVATE KEY"), "{shown}");
+    machine.done("signal-event email-update");
+    let both = [fs::read(key).unwrap(), fs::read(crt).unwrap()].concat();
+    assert_eq!(fs::read(machine.house.path("ssl/cert.pem")).unwrap(), both);
+    machine.check();
+}
+
 /// Lists of old get commas, in the database, once.
 #[test]
 fn old_lists_are_migrated_once() {
