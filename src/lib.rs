@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod dns;
 pub mod esmith;
+pub mod import;
 pub mod limits;
 pub mod mail;
 pub mod plugin;

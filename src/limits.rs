@@ -121,6 +121,15 @@ pub const TNEF_DEPTH_MAX: usize = 10;
 /// Octets that the compressed text of a message in TNEF may have.
 pub const TNEF_TEXT_MAX: usize = 4 * 1_024 * 1_024;
 
+/// Entries of all zip archives of one message that are looked at.
+pub const ZIP_ENTRIES_MAX: usize = 10_000;
+
+/// Octets that are inflated of all zip archives of one message.
+pub const ZIP_INFLATED_MAX: usize = 64 * 1_024 * 1_024;
+
+/// Compressed archives within one another that are looked at.
+pub const ZIP_DEPTH_MAX: usize = 4;
+
 /// URIs of one message that are looked at.
 pub const URIS_MAX: usize = 10_000;
 

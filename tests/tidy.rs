@@ -36,10 +36,10 @@ const PACKAGES_BANNED: [&str; 11] = [
 ];
 
 /// Modules without I/O, clock, thread, environment or logger.
-const PURE: [&str; 6] = ["authn", "dns", "mail", "plugin", "plugins", "smtp"];
+const PURE: [&str; 7] = ["authn", "dns", "import", "mail", "plugin", "plugins", "smtp"];
 
 /// Each module and those it may use, itself aside. `main`, `lib` and `fuzz` may use everything.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("limits", &[]),
     ("sys", &["limits"]),
     ("smtp", PURE_BASE),
@@ -52,6 +52,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("esmith", &["config", "limits", "sys"]),
     ("plugin", BELOW_PLUGIN),
     ("plugins", &["authn", "client", "config", "dns", "limits", "mail", "plugin", "smtp", "store"]),
+    ("import", &["authn", "config", "dns", "esmith", "plugin", "plugins"]),
     ("server", BELOW_SERVER),
     ("commands", BELOW_COMMANDS),
 ];
@@ -63,8 +64,8 @@ const BELOW_SERVER: &[&str] = &[
     "sys",
 ];
 const BELOW_COMMANDS: &[&str] = &[
-    "authn", "client", "config", "dns", "esmith", "limits", "mail", "plugin", "plugins", "server",
-    "smtp", "store", "sys",
+    "authn", "client", "config", "dns", "esmith", "import", "limits", "mail", "plugin", "plugins",
+    "server", "smtp", "store", "sys",
 ];
 
 /// What the header of a file with an `impl Plugin for` says, each at the start of a line and followed
@@ -294,6 +295,11 @@ fn banned(source: &Source) -> Vec<String> {
     for (at, word) in words(&source.code) {
         let macro_call = source.code.get(at + word.len()..).is_some_and(|r| r.starts_with('!'));
         match word {
+            "rustls"
+                if !["server/tls", "client/smtp/tls"].iter().any(|it| path.starts_with(it)) =>
+            {
+                complain(&source.code, at, "rustls: only in server/tls and client/smtp/tls");
+            }
             "unsafe" if layer != "sys" => {
                 complain(&source.code, at, "unsafe: only under src/sys, behind a safe function");
             }

@@ -11,6 +11,7 @@ pub mod imap_login;
 pub mod ldap_bind;
 pub mod lmtp;
 pub mod maildir;
+pub mod milter;
 pub mod p0f;
 pub mod pipe;
 pub mod program;

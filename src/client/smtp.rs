@@ -3,7 +3,7 @@
 //!
 //! Mail that a server behind us will not take must not be accepted here, or its sender, who is
 //! mostly forged, gets a bounce. So the question is put while the client still waits: greeting, EHLO
-//! (HELO where that is refused), MAIL, RCPT, QUIT, with one deadline for everything together. No
+//! (HELO where that is refused), TLS and login as for a message, MAIL, RCPT, QUIT, with one deadline for everything together. No
 //! command is sent before the answer to the last one is whole, and a server that talks out of turn
 //! is not believed.
 
@@ -11,15 +11,21 @@ pub(in crate::client) mod connection;
 pub mod forward;
 #[cfg(test)]
 pub(crate) mod hop;
+mod introduction;
 pub mod known;
+mod login;
 pub mod pool;
 pub mod reply;
 #[cfg(test)]
 pub(crate) mod script;
+pub mod tls;
 pub mod transport;
 
 use crate::client::deadline::Deadline;
-use connection::{Connection, EHLO, Trouble, judged};
+use connection::{Trouble, judged};
+use forward::{NextHop, Secure};
+use introduction::introduce;
+use pool::Line;
 use reply::Reply;
 use std::net::SocketAddr;
 
@@ -36,6 +42,8 @@ pub struct Probe<'a> {
     pub recipient: &'a str,
     /// One of the two needs SMTPUTF8 (RFC 6531).
     pub utf8: bool,
+    /// How what is said is kept from others; None: in clear, and without a login.
+    pub secure: Option<Secure<'a>>,
 }
 
 /// How the server takes it.
@@ -53,14 +61,16 @@ pub enum Outcome {
     Unreachable(String),
 }
 
-/// Asks.
-pub fn probe(probe: &Probe<'_>, deadline: Deadline) -> Outcome {
-    converse(probe, deadline).unwrap_or_else(|trouble| Outcome::Unreachable(trouble.to_string()))
+/// Asks. The words tell what the admin should know of how it went.
+pub fn probe(probe: &Probe<'_>, deadline: Deadline) -> (Outcome, Option<String>) {
+    let Probe { servers, me, secure, .. } = *probe;
+    let (line, note) = introduce(&NextHop { servers, me, client: None, secure }, deadline);
+    let outcome = line.and_then(|line| converse(probe, line));
+    (outcome.unwrap_or_else(|trouble| Outcome::Unreachable(trouble.to_string())), note)
 }
 
-fn converse(probe: &Probe<'_>, deadline: Deadline) -> Result<Outcome, Trouble> {
-    let (_, mut connection) = Connection::open(probe.servers, deadline)?;
-    let offers = connection.greet(probe.me, EHLO)?;
+fn converse(probe: &Probe<'_>, line: Line) -> Result<Outcome, Trouble> {
+    let Line { mut connection, offers, .. } = line;
     if probe.utf8 && !offers.utf8 {
         connection.quit();
         return Ok(Outcome::NoUtf8);
@@ -90,8 +100,9 @@ mod tests {
             sender: "<a@example.org>",
             recipient: "<b@example.com>",
             utf8,
+            secure: None,
         };
-        probe(&question, Deadline::after(Duration::from_secs(seconds)))
+        probe(&question, Deadline::after(Duration::from_secs(seconds))).0
     }
 
     /// Outcome in words, and what the server heard.
@@ -236,8 +247,9 @@ mod tests {
             sender: "<a@example.org>\r\nRCPT TO:<x@example.org>",
             recipient: "<b@example.com>",
             utf8: false,
+            secure: None,
         };
-        let outcome = probe(&question, Deadline::after(Duration::from_secs(20)));
+        let (outcome, _) = probe(&question, Deadline::after(Duration::from_secs(20)));
         assert!(matches!(outcome, Outcome::Unreachable(_)), "{outcome:?}");
         assert_eq!(server.heard(), ["EHLO mx.example.net"]);
     }

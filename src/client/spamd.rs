@@ -50,6 +50,12 @@ impl Points {
     }
 }
 
+impl From<i32> for Points {
+    fn from(points: i32) -> Points {
+        Points(i64::from(points) * 1_000)
+    }
+}
+
 impl Display for Points {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };

@@ -7,6 +7,7 @@
 
 mod journal;
 
+use crate::commands::databases::{CONFIGURATION, place};
 use crate::commands::{DONE, Fault, NO, complain, wants_help};
 use crate::esmith::database::Database;
 use crate::esmith::file;
@@ -14,11 +15,11 @@ use crate::esmith::record::{Record, Refusal};
 use crate::server::clock;
 use crate::sys::time::{LocalTime, local};
 use lexopt::Arg;
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::path::PathBuf;
 
 pub(super) const HELP: &str = "\
 Usage: mailreeve db [--db-dir DIR] DATABASE COMMAND [ARGS]
@@ -57,21 +58,11 @@ The same as `mailreeve db configuration COMMAND [ARGS]`: the database in which
 SME Server keeps its services. `mailreeve db --help` has the commands.
 ";
 
-/// What `config` is short for.
-const CONFIGURATION: &str = "configuration";
-
 /// How the original ends when it is used wrongly.
 const DIED: u8 = 255;
 
-/// Environment variables that may name the folder, in this order.
-const VARIABLES: [&str; 2] = ["ESMITH_DB", "DBPATH"];
-
 /// Where the system's log listens.
 const LOG: &str = "/dev/log";
-
-/// The folder of the databases, and where they were before SME Server 6.
-const USUAL: &str = "/home/e-smith/db";
-const FORMER: &str = "/home/e-smith";
 
 /// A property and its value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
@@ -194,20 +185,6 @@ fn carry_out(
             Ok(if done { DONE } else { NO })
         }
     }
-}
-
-/// Where a database is. The place of old is looked at only on a system that has the usual one.
-fn place(named: Option<PathBuf>, database: &OsStr) -> PathBuf {
-    let from_variable = || VARIABLES.iter().find_map(|name| env::var_os(name).map(PathBuf::from));
-    if let Some(folder) = named.or_else(from_variable) {
-        return folder.join(database);
-    }
-    let (usual, former) = (Path::new(USUAL).join(database), Path::new(FORMER).join(database));
-    if !usual.exists() && usual != former && former.is_file() {
-        complain(&format!("mailreeve db: warning: using {}\n", former.display()));
-        return former;
-    }
-    usual
 }
 
 /// The local time as C's `ctime` writes it.

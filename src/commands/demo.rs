@@ -54,6 +54,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         destination: Destination::Stderr,
         detach: false,
         pidfile: None,
+        inherited: Vec::new(),
         any_user: true,
         reopen: None,
         warnings: problems.iter().map(ToString::to_string).collect(),

@@ -1,6 +1,6 @@
 //! `mailreeve dkim`: keys and signatures from the shell, with the daemon's own code.
 
-mod keygen;
+pub(super) mod keygen;
 mod status;
 
 use crate::authn::crypto::PrivateKey;
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 pub(super) const HELP: &str = "\
 Usage: mailreeve dkim keygen [--ed25519] [--bits N] [--selector S] DIR
        mailreeve dkim keygen [--ed25519] [--bits N] [--selector S]
-                             --default | --domain D   [--config DIR]
+                             --default | --domain D | --all   [--config DIR]
        mailreeve dkim sign   --domain D --selector S --key PEM
                              [--canon HEADER/BODY] FILE
        mailreeve dkim verify FILE   [--config DIR] [--resolver IP:PORT]
@@ -32,8 +32,10 @@ keygen  makes a key: the files private (PEM, mode 0400), selector and public in
         DIR, in dkim/default or in dkim/D of the config folder, and prints the
         record to publish. RSA of 2048 bits (or 3072, 4096) unless --ed25519,
         which in the config folder becomes the second key, in ed25519/. A key
-        that is there already is never overwritten; with --default that is no
-        fault. The selector is `default` (`ed25519`) unless given.
+        that is there already is never overwritten; with --default and --all that
+        is no fault. The selector is `default` (`ed25519`) unless given. --all is
+        for every record of type domain in SME Server's database `domains` (in
+        the folder that ESMITH_DB or DBPATH names, else in /home/e-smith/db).
 sign    prints the message in FILE with a signature above it. The key is RSA or
         Ed25519, PKCS#1 or PKCS#8. --canon is relaxed/relaxed unless given.
 verify  prints a line for each signature of the message in FILE: the result, d=,
@@ -55,6 +57,7 @@ struct Words {
     values: Vec<String>,
     ed25519: bool,
     default: bool,
+    all: bool,
     bits: Option<usize>,
     domain: Option<String>,
     selector: Option<String>,
@@ -71,6 +74,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
             Arg::Long("help") | Arg::Short('h') => return Err(wants_help()),
             Arg::Long("ed25519") => words.ed25519 = true,
             Arg::Long("default") => words.default = true,
+            Arg::Long("all") => words.all = true,
             Arg::Long("bits") => words.bits = Some(parser.value()?.parse()?),
             Arg::Long("domain") => words.domain = Some(parser.value()?.string()?),
             Arg::Long("selector") => words.selector = Some(parser.value()?.string()?),

@@ -39,12 +39,17 @@ const SETTINGS: [&str; 2] = ["QMAIL", "QMAILQUEUE"];
 /// Opens a folder. A setting that it does not have is looked for in qmail's control folder, as
 /// qpsmtpd does.
 pub(super) fn open(folder: PathBuf) -> Files {
-    let control = match env::var_os("QMAIL") {
+    let variable = |name: &str| Some((name.to_string(), env::var(name).ok()?));
+    Files::on_disk(vec![folder, control()])
+        .with_variables(SETTINGS.into_iter().filter_map(variable))
+}
+
+/// qmail's control folder.
+pub(super) fn control() -> PathBuf {
+    match env::var_os("QMAIL") {
         Some(qmail) => PathBuf::from(qmail).join("control"),
         None => PathBuf::from("/var/qmail/control"),
-    };
-    let variable = |name: &str| Some((name.to_string(), env::var(name).ok()?));
-    Files::on_disk(vec![folder, control]).with_variables(SETTINGS.into_iter().filter_map(variable))
+    }
 }
 
 /// The folder that was named, or a usual one, and where there is none an empty one: for commands that

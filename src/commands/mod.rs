@@ -6,11 +6,13 @@
 mod auth;
 mod check;
 mod check_config;
+mod databases;
 mod db;
 mod demo;
 mod dkim;
 mod event;
 mod folder;
+mod import;
 mod karma;
 mod message;
 mod plugins;
@@ -93,6 +95,12 @@ static COMMANDS: &[Command] = &[
         summary: "the DNS records to publish for a domain's mail",
         help: print_dns::HELP,
         run: print_dns::run,
+    },
+    Command {
+        name: "import",
+        summary: "take over a qpsmtpd config folder or SME Server's lists",
+        help: import::HELP,
+        run: import::run,
     },
     Command {
         name: "db",

@@ -4,12 +4,14 @@
 //! `--modern` prints what one would publish today, and `--check` compares with what is published.
 
 use crate::authn::crypto::{KeyKind, PrivateKey, PublicKey};
-use crate::authn::dkim::key::KeyRecord;
+use crate::authn::dkim::published::{Published, published_as, texts};
 use crate::authn::dkim::text::{domain_name, selector_name};
-use crate::commands::{DONE, Fault, LATER, NO, check, complain, folder, print, wants_help};
+use crate::commands::{
+    DONE, Fault, LATER, NO, check, complain, databases, folder, print, wants_help,
+};
 use crate::config::Config;
 use crate::config::files::Files;
-use crate::dns::{Answer, Kind, Question, Record};
+use crate::dns::{Answer, Kind, Question};
 use crate::plugin::dkim_keys::{DkimKeys, SECOND, SELECTOR, first_line, nearest};
 use crate::plugin::log::foreign;
 use crate::plugin::site::Setup;
@@ -26,7 +28,9 @@ Usage: mailreeve print-dns [DOMAIN] [--modern | --check] [--config DIR]
 Prints the records for DKIM, SPF and DMARC to publish for DOMAIN, to be pasted
 into a zone file as BIND reads it. The key is that of dkim/DOMAIN in the config
 folder, else of its nearest parent, else of dkim/default. Without DOMAIN it is
-the domain of the host name in `me`.
+DomainName of SME Server's database `configuration` (in the folder that ESMITH_DB
+or DBPATH names, else in /home/e-smith/db), else the domain of the host name in
+`me`.
 
   --modern   what one would publish today: no record of type SPF, an Ed25519 key
              where there is one, and records for MTA-STS and TLS reports
@@ -89,7 +93,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
     let domain = match &words.domain {
         Some(text) => domain_name(text.trim_end_matches('.'))
             .ok_or_else(|| Fault::Usage(format!("'{text}' is no domain")))?,
-        None => own_domain(&files, &config.rules.me),
+        None => of_server().unwrap_or_else(|| own_domain(&files, &config.rules.me)),
     };
     warn(&files, &config, &domain);
     let keys = keys(&files, &domain).map_err(Fault::No)?;
@@ -100,6 +104,19 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
     };
     print(&text);
     Ok(DONE)
+}
+
+/// The domain that SME Server's databases name.
+fn of_server() -> Option<String> {
+    let named = databases::domain_of_server()?;
+    let domain = domain_name(named.trim_end_matches('.'));
+    if domain.is_none() {
+        complain(&format!(
+            "print-dns: warning: DomainName '{}' is none\n",
+            foreign(named.as_bytes())
+        ));
+    }
+    domain
 }
 
 /// The domain of the host name: the one of it and its parents that is hosted, else all but its first
@@ -229,34 +246,6 @@ fn strings(text: &str, between: &str) -> String {
     out
 }
 
-/// How a record that should be in DNS is there.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Published {
-    /// As it should be.
-    Same,
-    /// Not at all.
-    Missing,
-    /// In another form.
-    Other(String),
-    /// Nobody could say.
-    Unknown,
-}
-
-/// What is published where the record of this key should be.
-pub(super) fn published_as(answer: &Answer, key: &PublicKey) -> Published {
-    let texts = texts(answer);
-    match (answer, texts.as_slice()) {
-        (Answer::TempFail, _) => Published::Unknown,
-        (_, []) => Published::Missing,
-        (_, [text]) => match KeyRecord::parse(text) {
-            Ok(record) if record.key == *key => Published::Same,
-            Ok(_) => Published::Other("another key".to_string()),
-            Err(why) => Published::Other(why.to_string()),
-        },
-        (_, several) => Published::Other(format!("{} records, one is right", several.len())),
-    }
-}
-
 /// Words and exit code for it.
 pub(super) fn verdict(published: &Published) -> (&'static str, u8) {
     match published {
@@ -265,14 +254,6 @@ pub(super) fn verdict(published: &Published) -> (&'static str, u8) {
         Published::Other(_) => ("published WRONGLY", NO),
         Published::Unknown => ("not known whether published: DNS failed", LATER),
     }
-}
-
-fn texts(answer: &Answer) -> Vec<&[u8]> {
-    let texts = answer.records().iter().filter_map(|record| match record {
-        Record::Text(text) => Some(&**text),
-        Record::Address(_) | Record::Name(_) | Record::Mx(..) => None,
-    });
-    texts.collect()
 }
 
 /// A record that begins with `mark` must be there once; what it says is the admin's affair.

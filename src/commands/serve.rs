@@ -6,6 +6,7 @@ use crate::plugins::load::Strictness;
 use crate::server::log::Destination;
 use crate::server::snapshot::load;
 use crate::server::start::{self, Options};
+use crate::sys;
 use lexopt::Arg;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,8 @@ Usage: mailreeve serve [--config DIR] [--daemon] [--pidfile FILE] [--log FILE|sy
 Runs the daemon in the foreground, with the log on standard error, as daemontools
 and runit want it. Stops on TERM: idle clients are told 421, messages in hand are
 finished first. HUP reads the configuration again, USR1 opens log files again,
-USR2 logs what the daemon is doing.
+USR2 logs what the daemon is doing. Sockets that systemd has opened for addresses of
+the file listen (LISTEN_FDS) take the place of binding these.
 
   --config DIR     the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                    /etc/mailreeve, /var/service/qpsmtpd/config, the first that is
@@ -38,6 +40,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
             other => return Err(other.unexpected().into()),
         }
     }
+    let inherited = sys::inherited::take().map_err(Fault::No)?;
     let destination = match log {
         None if detach => Destination::Syslog,
         None => Destination::Stderr,
@@ -62,6 +65,7 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         destination,
         detach,
         pidfile,
+        inherited,
         any_user: false,
         reopen: Some(Box::new(move || folder::open(folder.clone()))),
         warnings: warnings.iter().map(ToString::to_string).collect(),

@@ -14,6 +14,7 @@ pub mod peers;
 pub mod resolvers;
 pub mod routes;
 pub mod senders;
+pub mod smtpauth;
 pub mod tls;
 pub mod types;
 

@@ -35,6 +35,12 @@ pub fn canonical(domain: &str) -> String {
 /// Characters that make an entry a regular expression in qpsmtpd 0.96.
 const REGEX_MARKS: [char; 9] = ['/', '^', '$', '*', '+', '!', '%', '?', '\\'];
 
+/// The entry has a character that makes it a regular expression.
+#[must_use]
+pub fn is_regex(entry: &str) -> bool {
+    entry.contains(REGEX_MARKS)
+}
+
 /// Regular expressions in one file.
 const REGEX_MAX: usize = 2_000;
 
@@ -116,7 +122,7 @@ impl PatternList {
         for line in lines {
             let (pattern, reason) = line.split_word();
             let place = list.entries.len();
-            let kind = if pattern.contains(REGEX_MARKS) {
+            let kind = if is_regex(pattern) {
                 if let Err(what) = check_regex(pattern, rules, regexes.len()) {
                     Problem::error(line, what).note(problems);
                     continue;

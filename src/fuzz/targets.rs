@@ -365,3 +365,24 @@ fn spamd() {
     ];
     drive("spamd", seeds, crate::client::spamd::fuzz);
 }
+
+#[test]
+fn zip() {
+    let seeds: &[&[u8]] = &[
+        b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\x05\0\0\0\x03\0\0\0\x05\0\0\0a.exe\xf3\x8d\x02\0\
+          PK\x01\x02\x14\0\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\x05\0\0\0\x03\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+          a.exePK\x05\x06\0\0\0\0\x01\0\x01\0\x33\0\0\0\x28\0\0\0\0\0",
+        b"PK\x03\x04\x14\0\x01\0\0\0\0\0\0\0\0\0\0\0\x05\0\0\0\x03\0\0\0\x01\0\x0b\0a\x75\x70\x07\0\x01\0\0\0\0xyMZ",
+    ];
+    drive("zip", seeds, crate::mail::zip::fuzz);
+}
+
+#[test]
+fn milter() {
+    let seeds: &[&[u8]] = &[
+        b"O\x0c\0\0\0\x06\0\0\0\xff\0\x1f\xf7\xff",
+        b"y\x15550-5.7.1 a\r\n550 b%%\0c\0h\x08X-A\0b\nc\0i\x0a\0\0\0\x01X-A\0b\0",
+        b"m\x0a\xff\xff\xff\xffX-A\0\0b\x03abce\x04<a>\0+\x04<b>\0-\x04<b>\0q\x02w\0p\0s\0f\0",
+    ];
+    drive("milter", seeds, crate::client::milter::fuzz);
+}

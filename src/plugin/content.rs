@@ -25,7 +25,7 @@ pub trait Stored: Send + Sync {
 }
 
 /// Octets of a spool file as memory.
-pub trait Octets: Send {
+pub trait Octets: Send + Sync {
     /// All of them.
     fn octets(&self) -> &[u8];
 
@@ -55,6 +55,12 @@ impl Contents {
         if let Contents::File(_, view) = self {
             view.passed(upto);
         }
+    }
+}
+
+impl AsRef<[u8]> for Contents {
+    fn as_ref(&self) -> &[u8] {
+        self.octets()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::authn;
 use crate::config::Config;
 use crate::dns;
 use crate::mail::edit::Edit;
+use crate::mail::new_body::NewBody;
 use crate::plugin::Hook;
 use crate::plugin::chain::Loaded;
 use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
@@ -18,10 +19,9 @@ use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Toke
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
-use crate::store::{Op, Unavailable};
+use crate::store::{Op, Unavailable, reports::Judged};
 use std::any::Any;
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::plugin::ground::{
@@ -412,6 +412,11 @@ impl<'a> Cx<'a> {
         self.stage(Effect::Record(op));
     }
 
+    /// Adds the message to the reports that domains with a DMARC policy get.
+    pub fn report(&mut self, message: Judged) {
+        self.stage(Effect::Report(Box::new(message)));
+    }
+
     /// Delays the next reply.
     pub fn tarpit(&mut self, delay: Duration) {
         self.stage(Effect::Tarpit(delay));
@@ -420,6 +425,11 @@ impl<'a> Cx<'a> {
     /// Inserts a header field at the top.
     pub fn insert_header(&mut self, name: &str, value: &str) {
         self.stage(Effect::Edit(Edit::Insert { name: name.into(), value: value.into() }));
+    }
+
+    /// Changes the message in a way that has no method of its own.
+    pub fn edit(&mut self, edit: Edit) {
+        self.stage(Effect::Edit(edit));
     }
 
     /// Deletes header fields of this name: the nth, or all.
@@ -432,8 +442,8 @@ impl<'a> Cx<'a> {
         self.stage(Effect::Edit(Edit::Change { name: name.into(), nth, value: value.into() }));
     }
 
-    /// Replaces the body.
-    pub fn replace_body(&mut self, body: Arc<[u8]>) {
+    /// Replaces the body. A large one is kept in a spool file (see [`Cx::draft`]).
+    pub fn replace_body(&mut self, body: NewBody) {
         self.stage(Effect::Edit(Edit::ReplaceBody(body)));
     }
 

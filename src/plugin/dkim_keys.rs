@@ -8,6 +8,7 @@
 //! should have signed goes out unsigned.
 
 use crate::authn::crypto::{PrivateKey, PublicKey};
+use crate::authn::dkim::published::ToPublish;
 use crate::authn::dkim::text::{domain_name, selector_name};
 use crate::config::files::{Problem, quote};
 use crate::plugin::hosted::Hosted;
@@ -36,10 +37,20 @@ pub struct NamedKey {
     pub key: Arc<PrivateKey>,
 }
 
+impl NamedKey {
+    /// What has to be in DNS for it; None where the key has no public half, and cannot sign either.
+    pub fn to_publish(&self, domain: &str) -> Option<ToPublish> {
+        let (domain, selector) = (domain.to_string(), self.selector.clone());
+        self.key.public().map(|key| ToPublish { domain, selector, key })
+    }
+}
+
 /// All keys, and whom they sign for.
 #[derive(Debug, Default)]
 pub struct DkimKeys {
     hosted: Hosted,
+    /// Hosted domains that `rcpthosts` has by name.
+    named: Vec<String>,
     switch: Switch,
     /// Keys by folder, or why there are none.
     folders: BTreeMap<String, Result<Vec<NamedKey>, String>>,
@@ -89,7 +100,11 @@ impl DkimKeys {
             }
             folders.insert(domain, keys);
         }
-        let keys = DkimKeys { hosted: Hosted::read(setup), switch: Switch::read(setup), folders };
+        let (hosted, switch) = (Hosted::read(setup), Switch::read(setup));
+        let lines = setup.lines("rcpthosts");
+        let words = lines.iter().map(|line| line.split_word().0);
+        let named = words.filter(|word| !word.starts_with('.')).filter_map(domain_name).collect();
+        let keys = DkimKeys { hosted, named, switch, folders };
         keys.warn(setup);
         keys
     }
@@ -137,9 +152,24 @@ impl DkimKeys {
             .map(|(name, keys)| (name.as_str(), keys))
     }
 
-    /// Names of all folders.
-    pub fn folders(&self) -> impl Iterator<Item = &str> {
-        self.folders.keys().map(String::as_str)
+    /// Our domains, as far as they are known by name, each once and in order.
+    pub fn domains(&self, me: &str) -> Vec<String> {
+        let folders = self.folders.keys().filter(|name| *name != DEFAULT).cloned();
+        let mut domains = vec![me.to_ascii_lowercase()];
+        domains.extend(self.named.iter().cloned().chain(folders));
+        domains.sort_unstable();
+        domains.dedup();
+        domains
+    }
+
+    /// The keys that sign for these domains, whose public halves have to be in DNS.
+    pub fn to_publish(&self, me: &str) -> Vec<ToPublish> {
+        let mut all = Vec::new();
+        for domain in self.domains(me) {
+            let Choice::Sign { keys, .. } = self.choose(me, Some(&domain), None) else { continue };
+            all.extend(keys.iter().filter_map(|key| key.to_publish(&domain)));
+        }
+        all
     }
 
     /// Mail of this domain is to be signed.

@@ -12,7 +12,8 @@ use crate::plugin::log::{Id, Level};
 use crate::plugin::question::Memo;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Call, Hello, Transaction};
-use crate::store::Op;
+use crate::store::{Op, reports::Judged};
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -84,7 +85,16 @@ pub struct MessageView<'a> {
     pub contents: &'a Contents,
 }
 
-impl MessageView<'_> {
+impl<'a> MessageView<'a> {
+    /// The message in one piece for who takes it apart: as received, or a copy where the body was
+    /// replaced.
+    pub fn whole(&self) -> Cow<'a, [u8]> {
+        match self.current.received_body() {
+            Some(_) => Cow::Borrowed(self.received),
+            None => Cow::Owned(self.current.parts(self.received).concat()),
+        }
+    }
+
     /// The Message-ID in angle brackets, cleaned for replies and logs; `<>` if there is none.
     pub fn message_id(&self) -> String {
         let header = self.current.header(self.received);
@@ -155,6 +165,8 @@ pub enum Effect {
     SetSender(ReversePath),
     /// Changes a record of the store: an operation that can be applied in any order.
     Record(Op),
+    /// Adds a message to the reports that domains with a DMARC policy get.
+    Report(Box<Judged>),
     /// From the next hook on another list of plugins serves this client.
     UseChain(String),
 }

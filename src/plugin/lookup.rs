@@ -78,8 +78,13 @@ impl<'a> Lookup<'a> {
         if self.place.serves(lane) {
             return Ok(Token { lane, here: PhantomData });
         }
+        Err(self.miss_lane(lane))
+    }
+
+    /// The run has to be made on that lane.
+    pub(super) fn miss_lane(&self, lane: Lane) -> Pending {
         self.miss(Question::Lane(lane));
-        Err(pending())
+        pending()
     }
 
     /// A question for a later hook.

@@ -54,7 +54,8 @@
 //! `cx.rs` is what a hook sees and can do, `chain/` runs the plugins of one hook, `visit/` is one
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
 //! read the arguments that plugins share, `lists.rs` the files of patterns, `own.rs` the settings of
-//! single recipients, `facts.rs` holds what plugins know of each other.
+//! single recipients, `signatures.rs` what those have in common that look for files by their first octets,
+//! `draft.rs` is for bodies that are made anew, `facts.rs` holds what plugins know of each other.
 
 pub mod args;
 pub mod chain;
@@ -62,6 +63,7 @@ pub mod codes;
 pub mod content;
 pub mod cx;
 pub mod dkim_keys;
+pub mod draft;
 pub mod facts;
 pub mod ground;
 pub mod hosted;
@@ -75,6 +77,7 @@ pub mod policy;
 pub mod program;
 pub mod question;
 pub mod sealing;
+pub mod signatures;
 pub mod site;
 pub mod uri_lists;
 pub mod visit;
@@ -90,6 +93,7 @@ pub use question::{Ask, Lane, Pending, Place, Question, Token};
 
 pub use crate::smtp::verdict::{Refusal, Verdict};
 
+use crate::authn::dkim::published::ToPublish;
 use crate::authn::scram::Keys;
 use crate::config::types::Role;
 use crate::smtp::address::Address;
@@ -292,6 +296,12 @@ pub trait Plugin: Send + Sync {
     /// start whether the name servers make names up.
     fn relies_on_names(&self) -> bool {
         false
+    }
+
+    /// The keys that it signs with, whose public halves have to be in DNS; `me` is our own name. The
+    /// daemon looks whether they are.
+    fn to_publish(&self, me: &str) -> Vec<ToPublish> {
+        Vec::new()
     }
 
     /// The mechanisms of AUTH that it can check for this client, on a listener of this role. EHLO

@@ -1,14 +1,17 @@
 //! What plugins share that speak with the next server: where it is, how a message and its envelope are
-//! written to it, and how its answers become ours.
+//! written to it, how it is kept from others, and how its answers become ours.
 
-use crate::client::smtp::forward::{Mail, Outcome};
+use crate::client::smtp::forward::{Mail, Outcome, Policy, Secure};
 use crate::client::smtp::reply::Reply;
+use crate::client::smtp::tls::Tls;
 use crate::config::routes::Server;
+use crate::config::smtpauth::Logins;
 use crate::dns::{Answer, Kind, Question};
 use crate::plugin::cx::MessageView;
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::program::refusal;
-use crate::plugin::{Cx, Pending, Verdict};
+use crate::plugin::site::Setup;
+use crate::plugin::{Args, Cx, Pending, Verdict};
 use crate::smtp::address::Address;
 use crate::smtp::session::Transaction;
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +50,86 @@ pub fn path(address: &Address) -> String {
             let local = shown.rsplit_once('@').map_or(&*shown, |(local, _)| local);
             format!("<{local}@{domain}>")
         }
+    }
+}
+
+/// Where systems keep the certificates of the CAs that they trust: Debian, Red Hat, Alpine.
+const CA_FILES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// How next servers are spoken with: the arguments `tls` and `ca`, and the file `smtpauth`.
+pub struct Protection {
+    policy: Option<Policy>,
+    logins: Logins,
+    anybody: Option<Tls>,
+    trusted: Option<Tls>,
+}
+
+impl Protection {
+    /// Reads arguments and file. The CAs are read only where some server has to be verified.
+    pub fn load(args: &mut Args, setup: &Setup<'_>) -> Protection {
+        let policy = args.named("tls").and_then(|word| match word.as_str() {
+            "off" => Some(Policy::Off),
+            "may" => Some(Policy::May),
+            "required" => Some(Policy::Required),
+            "verify" => Some(Policy::Verify),
+            _ => {
+                args.complain(format!("tls {word}: give off, may, required or verify"));
+                None
+            }
+        });
+        let lines = setup.lines("smtpauth");
+        let logins = setup.with_problems(|problems| Logins::load(&lines, problems));
+        let ca = args.named("ca");
+        let anybody =
+            Tls::with_anybody().map_err(|what| args.complain(format!("tls: {what}"))).ok();
+        let verifies = match policy {
+            None => logins.hosts().any(|host| !is_near(host)),
+            Some(policy) => policy == Policy::Verify,
+        };
+        let trusted = verifies.then(|| match trusted(ca.as_deref(), setup) {
+            Ok(tls) => Some(tls),
+            Err(what) => {
+                args.complain(what);
+                None
+            }
+        });
+        Protection { policy, logins, anybody, trusted: trusted.flatten() }
+    }
+
+    /// How this server is spoken with. Who logs in at another machine has to know it.
+    pub fn of<'a>(&'a self, host: &'a str, servers: &[SocketAddr]) -> Secure<'a> {
+        let login = self.logins.find(host);
+        let is_far = !servers.iter().all(|server| server.ip().is_loopback());
+        let usual = if login.is_some() && is_far { Policy::Verify } else { Policy::May };
+        let policy = self.policy.unwrap_or(usual);
+        let believed = if policy == Policy::Verify { &self.trusted } else { &self.anybody };
+        Secure { host, policy, tls: believed.as_ref(), login }
+    }
+}
+
+/// The server is this machine.
+fn is_near(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// Trust in the CAs of this file, or of the first of the system's that is there.
+fn trusted(ca: Option<&str>, setup: &Setup<'_>) -> Result<Tls, String> {
+    let (path, text) = match ca {
+        Some(path) => (path, setup.system(path)),
+        None => {
+            let mut found = CA_FILES.map(|path| (path, setup.system(path))).into_iter();
+            found.find(|(_, text)| !text.is_empty()).unwrap_or_default()
+        }
+    };
+    match text.as_str() {
+        "" if ca.is_none() => {
+            Err("tls: this system has no file of CA certificates; name one with \
+                                   `ca FILE`, or write `tls required`"
+                .into())
+        }
+        "" => Err(format!("ca {path}: it cannot be read, or is empty")),
+        text => Tls::trusting(text).map_err(|what| format!("ca {path}: {what}")),
     }
 }
 
@@ -164,11 +247,12 @@ pub fn unreachable(cx: &mut Cx<'_>, server: &str, words: &str) -> Verdict {
 }
 
 /// What the client is told for the server's refusal: its class, its enhanced status (or `default` where
-/// it gives none), its words, and whether it is for want of space.
+/// it gives none), its words, and whether it is for want of space. 530 says that we should have begun TLS or
+/// logged in (RFC 3207, RFC 4954): that is for the admin to set right, and no mail may be lost for it.
 pub fn refused(reply: &Reply, default: (u16, u16), words: &str) -> Verdict {
     let (status, text) = (reply.status().unwrap_or(default), refusal(words));
     let verdict = match reply.class() {
-        5 => Verdict::deny(status, text),
+        5 if reply.code != 530 => Verdict::deny(status, text),
         _ => Verdict::deny_soft(status, text),
     };
     if matches!(reply.code, 452 | 552) { verdict.for_storage() } else { verdict }
@@ -194,6 +278,45 @@ mod tests {
         }
     }
 
+    /// What is done where nothing is said of TLS, and what the admin's word changes.
+    #[test]
+    fn who_logs_in_knows_the_server() {
+        let far: SocketAddr = "192.0.2.1:25".parse().unwrap();
+        let near: SocketAddr = "127.0.0.1:25".parse().unwrap();
+        let ca = rcgen::generate_simple_self_signed(["ca.example".to_string()]).unwrap();
+        let smtpauth = "mail.example.net ann secret\nlocalhost ann secret".to_string();
+        let files = [("smtpauth".to_string(), smtpauth), (CA_FILES[1].into(), ca.cert.pem())];
+        let files = crate::config::files::Files::in_memory(files);
+        for (words, host, server, policy, logs_in) in [
+            ("", "mail.example.net", far, Policy::Verify, true),
+            ("", "MAIL.example.net", near, Policy::May, true),
+            ("", "localhost", near, Policy::May, true),
+            ("", "other.example.net", far, Policy::May, false),
+            ("tls required", "mail.example.net", far, Policy::Required, true),
+            ("tls off", "mail.example.net", far, Policy::Off, true),
+            ("tls verify", "other.example.net", far, Policy::Verify, false),
+        ] {
+            let mut problems = Vec::new();
+            let mut args = Args::of(&format!("queue/smtp-forward {words}"));
+            let protection = Protection::load(&mut args, &Setup::new(&files, &mut problems));
+            assert_eq!((args.finish(), problems), (Vec::new(), Vec::new()), "{words}");
+            let secure = protection.of(host, &[server]);
+            assert_eq!(
+                (secure.policy, secure.login.is_some()),
+                (policy, logs_in),
+                "{words} {host}"
+            );
+            assert!(secure.tls.is_some());
+        }
+        // A login elsewhere, and nobody to believe: told when the configuration is read.
+        let files = [("smtpauth".to_string(), "mail.example.net ann secret".to_string())];
+        let files = crate::config::files::Files::in_memory(files);
+        let (mut problems, mut args) = (Vec::new(), Args::of("queue/smtp-forward"));
+        let protection = Protection::load(&mut args, &Setup::new(&files, &mut problems));
+        assert!(args.finish().concat().contains("no file of CA certificates"));
+        assert!(protection.of("mail.example.net", &[far]).tls.is_none());
+    }
+
     #[test]
     fn refusals_keep_their_meaning() {
         for (said, class, status, storage) in [
@@ -203,6 +326,7 @@ mod tests {
             ("452 4.3.1 full\r\n", 4, (3, 1), true),
             ("552 5.3.4 large\r\n", 5, (3, 4), true),
             ("421 bye\r\n", 4, (1, 1), false),
+            ("530 5.7.0 Must issue a STARTTLS command first\r\n", 4, (7, 0), false),
         ] {
             let mut reader = Reader::default();
             let reply = said.bytes().find_map(|octet| reader.push(octet).unwrap()).unwrap();

@@ -5,6 +5,8 @@
 //! for slow name servers without a thread each.
 
 use crate::dns;
+use crate::plugin::content::Stored;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +200,14 @@ pub trait Ask {
     /// The answers, in the order of the questions. The ones not in by `deadline`, on the clock of
     /// [`crate::plugin::Moment::mono`], are [`Answer::TempFail`].
     fn ask(&self, questions: &[Question], deadline: Duration) -> Vec<Arc<Answer>>;
+
+    /// A new spool file, for a plugin that makes a body.
+    ///
+    /// # Errors
+    /// What the system says; `Unsupported` where there is no spool.
+    fn file(&self) -> io::Result<Arc<dyn Stored>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Proof that a hook runs where it may block. Blocking clients can only be built from one.

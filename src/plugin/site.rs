@@ -1,5 +1,6 @@
 //! The configuration with its plugins: what one snapshot of a config folder comes to.
 
+use crate::authn::dkim::published::{KEYS_MAX, ToPublish};
 use crate::config::Config;
 use crate::config::files::{Files, Line, Problem, Reading, Severity, Stamp};
 use crate::config::peers::Peers;
@@ -55,6 +56,19 @@ impl Site {
     /// A list by name: one under `peers/`, or `plugins` itself.
     pub fn list(&self, name: &str) -> Option<&Arc<Chain>> {
         self.lists.get(name).or_else(|| (*self.base.name == *name).then_some(&self.base))
+    }
+
+    /// The keys that plugins sign with, each once, and no more than a report is about.
+    pub fn to_publish(&self) -> Vec<ToPublish> {
+        let mut all: Vec<ToPublish> = Vec::new();
+        for loaded in self.lists.values().chain([&self.base]).flat_map(|chain| chain.plugins()) {
+            for key in loaded.plugin.to_publish(&self.config.rules.me) {
+                if all.len() < KEYS_MAX && !all.contains(&key) {
+                    all.push(key);
+                }
+            }
+        }
+        all
     }
 
     /// Some file that the snapshot was made from has changed.

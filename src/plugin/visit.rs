@@ -34,7 +34,7 @@ use crate::plugin::site::Site;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::{Call, Env, Need, PathOf, Session};
 use crate::smtp::verdict::Verdict;
-use crate::store::Op;
+use crate::store::{Op, reports};
 use desk::Desk;
 use judge::{Judged, Progress};
 use message::Mail;
@@ -111,6 +111,7 @@ pub struct Visit {
     prefetched: Memo,
     log: Vec<Event>,
     ops: Vec<Op>,
+    reports: Vec<reports::Judged>,
     block_due: Option<Box<Block>>,
     tarpit: Duration,
     transaction_ended: bool,
@@ -155,6 +156,7 @@ impl Visit {
             prefetched: Memo::default(),
             log: Vec::new(),
             ops: Vec::new(),
+            reports: Vec::new(),
             block_due: None,
             tarpit: Duration::ZERO,
             transaction_ended: false,
@@ -398,6 +400,11 @@ impl Visit {
     /// Changes to the store since the last call.
     pub fn take_ops(&mut self) -> Vec<Op> {
         std::mem::take(&mut self.ops)
+    }
+
+    /// Messages for DMARC's reports since the last call.
+    pub fn take_reports(&mut self) -> Vec<reports::Judged> {
+        std::mem::take(&mut self.reports)
     }
 
     /// A line of the core.

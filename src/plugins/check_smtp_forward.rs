@@ -6,13 +6,16 @@
 //! mail that was accepted. A recipient that was taken is not asked about again for five minutes, by
 //! whomever the mail is; within a message, a server that did not answer is not asked again. The line
 //! without a domain, the default route, is not asked about. Put it before rcpt_ok, and behind what
-//! refuses without asking anybody.
+//! refuses without asking anybody. TLS and login are as in queue/smtp-forward; give both the same arguments.
 //!
 //! Arguments:
+//!   tls          off, may, required or verify: see queue/smtp-forward
+//!   ca           for verify: see there
 //!   timeout      seconds that one question may take, all in all; 30 by default, at most 120
 //!
 //! Config files: `smtproutes`, lines `domain:server` or `domain:server:port`; brackets and blanks mean
-//! nothing (an IPv6 address needs brackets), and a later line for the same domain wins.
+//! nothing (an IPv6 address needs brackets), and a later line for the same domain wins. `smtpauth`: see
+//! queue/smtp-forward.
 //!
 //! Replies: `550 5.1.1 Unable to queue message (WORDS OF THE SERVER)`, `450` where it says 4xx, with
 //! the server's own enhanced status where it gives one; `450 4.4.1 Unable to connect to SERVER:
@@ -27,7 +30,7 @@ use crate::client::smtp::known::Known;
 use crate::client::smtp::{Outcome, Probe, probe};
 use crate::config::routes::{Routes, Server};
 use crate::plugin::log::{Level, foreign};
-use crate::plugin::next_hop::{addresses, path, refused};
+use crate::plugin::next_hop::{Protection, addresses, path, refused};
 use crate::plugin::program::refusal;
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
@@ -41,6 +44,7 @@ const DOWN_MAX: usize = 16;
 
 struct SmtpForward {
     routes: Routes,
+    protection: Protection,
     timeout: Duration,
     /// Looked into on the lane only.
     known: Known,
@@ -55,7 +59,8 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let timeout = Duration::from_secs(args.number("timeout", 30, 1..=120));
     let lines = setup.lines("smtproutes");
     let routes = setup.with_problems(|problems| Routes::load(&lines, problems));
-    Arc::new(SmtpForward { routes, timeout, known: Known::default() })
+    let protection = Protection::load(args, setup);
+    Arc::new(SmtpForward { routes, protection, timeout, known: Known::default() })
 }
 
 impl Plugin for SmtpForward {
@@ -83,7 +88,10 @@ impl Plugin for SmtpForward {
             cx.log(Level::Debug, format!("pass, {shown} took it before"));
             return Ok(Verdict::Declined);
         }
-        let outcome = self.ask(cx, &addresses, recipient);
+        let (outcome, note) = self.ask(cx, &server.host, &addresses, recipient);
+        if let Some(note) = note {
+            cx.log(Level::Notice, format!("skip, {}", foreign(note.as_bytes())));
+        }
         let (reply, default) = match outcome {
             Outcome::Accepted => {
                 self.known.note(&place, &path(recipient));
@@ -106,7 +114,13 @@ impl Plugin for SmtpForward {
 }
 
 impl SmtpForward {
-    fn ask(&self, cx: &Cx<'_>, addresses: &[SocketAddr], recipient: &Address) -> Outcome {
+    fn ask(
+        &self,
+        cx: &Cx<'_>,
+        host: &str,
+        addresses: &[SocketAddr],
+        recipient: &Address,
+    ) -> (Outcome, Option<String>) {
         let sender = cx.envelope().and_then(|envelope| envelope.mail.reverse_path.address());
         let utf8 = |address: &Address| !address.local().is_ascii();
         let question = Probe {
@@ -115,6 +129,7 @@ impl SmtpForward {
             sender: &sender.map_or_else(|| "<>".to_string(), path),
             recipient: &path(recipient),
             utf8: utf8(recipient) || sender.is_some_and(utf8),
+            secure: Some(self.protection.of(host, addresses)),
         };
         probe(&question, Deadline::after(self.timeout))
     }
@@ -142,6 +157,7 @@ fn unreachable(cx: &mut Cx<'_>, server: &Server, words: &str) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::smtp::hop::{Act, Hop};
     use crate::client::smtp::script::{Play, Server as Script};
     use crate::config::files::Files;
     use crate::plugins::tests::trial::Trial;
@@ -156,6 +172,8 @@ mod tests {
             ("check_smtp_forward timeout 0", 1),
             ("check_smtp_forward timeout 121", 1),
             ("check_smtp_forward example.com", 1),
+            ("check_smtp_forward tls required", 0),
+            ("check_smtp_forward tls perhaps", 1),
         ] {
             let files = Files::in_memory([]);
             let mut problems = Vec::new();
@@ -224,6 +242,33 @@ mod tests {
             assert_eq!(heard[0], "EHLO mx.example.net");
             assert_eq!(heard[1], "MAIL FROM:<a@example.org>");
         }
+    }
+
+    /// What a server wants that we should have given it is no fault of the sender's.
+    #[test]
+    fn a_server_that_wants_a_login() {
+        let hop = Hop::start(&["AUTH PLAIN"], |_, line| {
+            line.starts_with("MAIL").then(|| Act::Say("530 5.7.0 who are you?\r\n".into()))
+        });
+        let route = format!("example.com:[127.0.0.1]:{}\n", hop.address().port());
+        for smtpauth in ["", "127.0.0.1 ann secret"] {
+            let mut trial = Trial::connect(
+                &[
+                    ("plugins", "check_smtp_forward\nrcpt_ok\nqueue/discard\n"),
+                    ("smtproutes", &route),
+                    ("smtpauth", smtpauth),
+                    ("rcpthosts", "example.com"),
+                ],
+                "192.0.2.1",
+            );
+            trial.say("EHLO client.example");
+            trial.say("MAIL FROM:<a@example.org>");
+            let reply = trial.say("RCPT TO:<b@example.com>");
+            assert!(reply.starts_with("450 4.7.0 "), "{reply}");
+        }
+        let heard = hop.finish();
+        assert!(!heard[0].lines.iter().any(|line| line.starts_with("AUTH")));
+        assert_eq!(heard[1].lines[1], "AUTH PLAIN AGFubgBzZWNyZXQ=");
     }
 
     #[test]

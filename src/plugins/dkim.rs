@@ -11,7 +11,8 @@
 //! ed25519-sha256, or both. The signature is in the name of the author's domain, else of the sender's;
 //! mail of neither goes out unsigned. The key is that of the folder `dkim/DOMAIN`, else of its nearest
 //! parent, else of `dkim/default`. `mailreeve dkim keygen` makes keys, `print-dns` prints what to
-//! publish, `dkim status` says what would be signed.
+//! publish, `dkim status` says what would be signed. Whether the keys are the ones in DNS is looked for
+//! at start and once a day; where they are not, the log and `check-config` warn.
 //!
 //! Arguments:
 //!   reject       understood and without effect: DKIM alone refuses nothing
@@ -29,6 +30,7 @@
 //!
 //! When it cannot tell: a key that is out of reach is `temperror`, and the message passes.
 
+use crate::authn::dkim::published::ToPublish;
 use crate::authn::dkim::text::is_below;
 use crate::authn::dkim::{Mail, Outcome, Verification, Verified, verify};
 use crate::authn::dmarc::author::Authors;
@@ -63,6 +65,10 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
 impl Plugin for Dkim {
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Headers, Hook::Seal])
+    }
+
+    fn to_publish(&self, me: &str) -> Vec<ToPublish> {
+        self.keys.to_publish(me)
     }
 
     fn headers(&self, cx: &mut Cx<'_>) -> Hooked {

@@ -20,6 +20,7 @@
 //! unsigned.
 
 use crate::authn::crypto::PrivateKey;
+use crate::authn::dkim::published::ToPublish;
 use crate::authn::dkim::text::{domain_name, selector_name};
 use crate::config::files::Problem;
 use crate::plugin::dkim_keys::{NamedKey, SELECTOR};
@@ -72,6 +73,12 @@ fn read(setup: &Setup<'_>, path: &str) -> Result<PrivateKey, String> {
 impl Plugin for DkimSign {
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Seal])
+    }
+
+    fn to_publish(&self, _: &str) -> Vec<ToPublish> {
+        let all =
+            self.keys.iter().flat_map(|(domain, keys)| keys.iter().map(move |key| (domain, key)));
+        all.filter_map(|(domain, key)| key.to_publish(domain)).collect()
     }
 
     fn seal(&self, cx: &mut Cx<'_>) -> Hooked {

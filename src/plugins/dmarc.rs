@@ -19,6 +19,10 @@
 //!   reject_type        `perm` (default), `temp`, `disconnect`, `temp_disconnect`
 //!   reject_quarantine  `1`: what is only to be treated as suspicious is refused like the rest; by
 //!                      default `0`
+//!   reporting          `1` (default): mail from domains with a policy is recorded for the reports that
+//!                      they get of a day (RFC 9990), in `dmarc/reports.sqlite` in the state folder; `0`
+//!                      is not. Reports of others and notes about deliveries (`multipart/report`) are
+//!                      not recorded, or two servers would report each other's reports for ever
 //!
 //! Config files: `dmarc_trusted`, forwarders, one a line: an address, a network, or a domain, and
 //! optionally what it is for reports: `trusted_forwarder` (default), `mailing_list`, `local_policy`.
@@ -57,6 +61,7 @@ const FAILED: (u16, u16) = (7, 26);
 struct Dmarc {
     policy: Policy,
     reject_quarantine: bool,
+    reporting: bool,
     trusted: Vec<Trusted>,
 }
 
@@ -74,6 +79,7 @@ enum Who {
 /// Makes the plugin of its line.
 pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let reject_quarantine = args.number("reject_quarantine", 0_u8, 0..=1) == 1;
+    let reporting = args.number("reporting", 1_u8, 0..=1) == 1;
     let policy = Policy::from_args(args, Reject::Never, RejectType::Perm);
     let mut trusted = Vec::new();
     for line in setup.lines("dmarc_trusted") {
@@ -84,7 +90,7 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
             }
         }
     }
-    Arc::new(Dmarc { policy, reject_quarantine, trusted })
+    Arc::new(Dmarc { policy, reject_quarantine, reporting, trusted })
 }
 
 fn trusted_of(line: &Line) -> Result<Trusted, String> {
@@ -125,7 +131,11 @@ impl Plugin for Dmarc {
         let from = From::of(header, &headers);
         self.want_names(cx);
         let judgement = judge(cx, &from)?;
-        self.act(cx, &from, judgement)
+        let verdict = self.act(cx, &from, judgement)?;
+        if self.reporting && !report::is_report(header, &headers) {
+            report::record(cx);
+        }
+        Ok(verdict)
     }
 }
 
@@ -316,6 +326,8 @@ pub fn auth_result(from: &From, judgement: &Judgement, reason: Option<&Override>
     }
     text
 }
+
+mod report;
 
 #[cfg(test)]
 mod tests;

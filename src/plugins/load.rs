@@ -64,7 +64,8 @@ pub fn load(
     for line in loader.lines("logging") {
         loader.logger(&line);
     }
-    let store = store::Settings::load(files, &config.state_dir, loader.problems);
+    let mut store = store::Settings::load(files, &config.state_dir, loader.problems);
+    store.keep_reports(&config.state_dir, &config.rules.me);
     let outputs = std::mem::take(&mut loader.outputs);
     let parts = std::mem::take(&mut loader.parts);
     let loglevel = Level::ALL.into_iter().find(|level| level.number() == config.loglevel);

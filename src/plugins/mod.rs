@@ -11,6 +11,7 @@ pub mod logging;
 pub mod queue;
 pub mod virus;
 
+pub mod attachment;
 pub mod autowhitelist_relayrcpt;
 pub mod badmailfrom;
 pub mod badmailfromto;
@@ -29,14 +30,17 @@ pub mod dns_whitelist_soft;
 pub mod dnsbl;
 pub mod dont_require_anglebrackets;
 pub mod earlytalker;
+pub mod exe_filter;
 pub mod fcrdns;
 pub mod greylisting;
+pub mod handler;
 pub mod headers;
 pub mod helo;
 pub mod hosts_allow;
 pub mod karma;
 pub mod loadcheck;
 pub mod r#loop;
+pub mod milter;
 pub mod naughty;
 pub mod noop_counter;
 pub mod peers;
@@ -111,6 +115,7 @@ const fn gone(name: &'static str, why: &'static str) -> Entry {
 
 /// All names, in alphabetical order.
 pub static REGISTRY: &[Entry] = &[
+    plugin("attachment", &[], attachment::load),
     plugin("auth/auth_checkpassword", &["auth_checkpassword"], auth::auth_checkpassword::load),
     plugin("auth/auth_cvm_unix_local", &["auth_cvm_unix_local"], auth::auth_cvm_unix_local::load),
     plugin("auth/auth_flat_file", &["auth_flat_file"], auth::auth_flat_file::load),
@@ -162,8 +167,10 @@ pub static REGISTRY: &[Entry] = &[
         &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],
         earlytalker::load,
     ),
+    plugin("exe_filter", &[], exe_filter::load),
     reputation("fcrdns", &["check_fcrdns"], fcrdns::load),
     reputation("greylisting", &["denysoft_greylist"], greylisting::load),
+    plugin("handler", &[], handler::load),
     plugin("headers", &["check_basicheaders"], headers::load),
     reputation("helo", &["check_spamhelo"], helo::load),
     gone("help", "HELP is answered by the daemon itself, in a few lines"),
@@ -192,6 +199,7 @@ pub static REGISTRY: &[Entry] = &[
     ),
     logger("logging/warn", logging::warn::load),
     plugin("loop", &["check_loop"], r#loop::load),
+    plugin("milter", &[], milter::load),
     plugin("naughty", &[], naughty::load),
     plugin("noop_counter", &[], noop_counter::load),
     gone(
@@ -251,6 +259,7 @@ pub static REGISTRY: &[Entry] = &[
         "this scanner is no longer sold, and it never refused anything; scan with ClamAV",
     ),
     gone("virus/klez_filter", "it looked for one virus of 2002; scan with ClamAV"),
+    plugin("virus/pattern_filter", &["pattern_filter"], virus::pattern_filter::load),
     gone("virus/sophie", "this scanner is no longer maintained; scan with ClamAV"),
     gone("virus/uvscan", "this scanner is no longer sold; scan with ClamAV"),
     plugin("whitelist", &["whitelist_soft"], whitelist::load),

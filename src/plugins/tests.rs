@@ -1,5 +1,6 @@
 //! What holds for every plugin: the registry is in order, hooks are told truly, manuals are whole.
 
+mod bodies;
 pub(super) mod trial;
 
 pub(crate) mod testing;
@@ -24,6 +25,7 @@ fn line_of(name: &str) -> String {
     match name {
         "ident/geoip" => "ident/geoip db_dir /geo".to_string(),
         "ident/p0f" => "ident/p0f /run/p0f.sock".to_string(),
+        "milter" => "milter filter /run/milter".to_string(),
         "queue/lmtp" => "queue/lmtp /run/lmtp".to_string(),
         "auth/auth_checkpassword" => "auth/auth_checkpassword checkpw /bin/vchkpw".to_string(),
         "auth/auth_cvm_unix_local" => "auth/auth_cvm_unix_local cvm_socket /run/cvm".to_string(),

@@ -273,7 +273,7 @@ impl Pools {
             visit.overloaded();
             return Some(Done::Home(slot, visit));
         }
-        let ask = AskLoop { home: Arc::clone(&self.home) };
+        let ask = AskLoop { home: Arc::clone(&self.home), spool: &self.spool };
         let place = match lane {
             Lane::Workers => Place::Worker,
             Lane::Scanners | Lane::Writers => Place::Lane(lane, &ask),
@@ -335,11 +335,12 @@ impl Octets for View {
 }
 
 /// On a lane a question waits: it goes to the loop, whose resolver answers, until the deadline.
-struct AskLoop {
+struct AskLoop<'a> {
     home: Arc<Home>,
+    spool: &'a Spool,
 }
 
-impl Ask for AskLoop {
+impl Ask for AskLoop<'_> {
     fn ask(&self, questions: &[Question], deadline: Duration) -> Vec<Arc<Answer>> {
         let mut answers: Vec<_> = questions.iter().map(|_| Arc::new(Answer::TempFail)).collect();
         let (sender, receiver) = channel();
@@ -352,6 +353,10 @@ impl Ask for AskLoop {
             }
         }
         answers
+    }
+
+    fn file(&self) -> io::Result<Arc<dyn Stored>> {
+        Ok(Arc::new(self.spool.create()?))
     }
 }
 

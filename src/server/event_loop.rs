@@ -5,6 +5,7 @@
 //! home through [`Home`]. New connections are in `arrivals.rs`, signals and the end in `stop.rs`.
 
 mod arrivals;
+mod keys;
 mod names;
 mod probes;
 mod proxy;
@@ -98,6 +99,7 @@ pub struct EventLoop {
     site: Arc<Site>,
     watch: Watch,
     resolver: resolver::Shell,
+    keys: keys::Keys,
     probes: probes::Probes,
     store: Option<StoreHandle>,
     lane_questions: HashMap<u64, names::LaneQuestion>,
@@ -168,6 +170,7 @@ impl EventLoop {
             site,
             watch,
             resolver,
+            keys: keys::Keys::default(),
             probes: probes::Probes::default(),
             store,
             lane_questions: HashMap::new(),
@@ -204,6 +207,7 @@ impl EventLoop {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
         self.watch_lists();
+        self.watch_keys();
         loop {
             match self.poll.poll(&mut events, self.patience()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -227,6 +231,7 @@ impl EventLoop {
             }
             self.on_homecomers();
             self.probe_lists();
+            self.look_for_keys();
             self.look_at_certificates();
             self.deliver_answers();
             self.accept_some();
@@ -247,8 +252,9 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let mut wait = self.timers.peek().map(|Reverse((at, ..))| *at);
-        let due = [self.resolver.deadline(), self.probes.due(), self.certificates_due()];
-        for at in due.into_iter().flatten() {
+        let background = [self.probes.due(), self.keys.due(), self.certificates_due()];
+        let due = background.into_iter().chain([self.resolver.deadline()]);
+        for at in due.flatten() {
             wait = Some(wait.map_or(at, |other| other.min(at)));
         }
         if let Some(stop) = self.stopping {
@@ -332,6 +338,7 @@ impl EventLoop {
         self.site = site;
         self.tls = tls;
         self.watch_lists();
+        self.watch_keys();
         self.verbosity = verbosity_of(&self.log);
         self.say(Level::Notice, "configuration loaded".to_string());
     }
@@ -406,6 +413,10 @@ impl EventLoop {
         let ops = visit.take_ops();
         if let Some(store) = self.store.as_ref().filter(|_| !ops.is_empty()) {
             store.record(ops);
+        }
+        let reports = visit.take_reports();
+        if let Some(store) = self.store.as_ref().filter(|_| !reports.is_empty()) {
+            store.report(reports);
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Options {
     pub detach: bool,
     /// Write the process number here.
     pub pidfile: Option<PathBuf>,
+    /// Listening sockets that somebody else has opened for the addresses of `listen`.
+    pub inherited: Vec<TcpListener>,
     /// Run as whoever started it, root too.
     pub any_user: bool,
     /// Gives the config folder's files afresh; None for a configuration that cannot change.
@@ -64,7 +66,7 @@ pub fn serve(snapshot: Snapshot, defaults: Defaults, options: Options) -> Result
     sys::rlimit::refuse_oversize_writes().map_err(|error| format!("ignoring SIGXFSZ: {error}"))?;
     let identity = whom_to_become(&site, options.any_user)?;
     let mut pidfile = options.pidfile.map(Pidfile::open).transpose()?;
-    let listeners = bind(&site)?;
+    let listeners = bind(&site.config.listen, options.inherited)?;
     if let Some(identity) = &identity {
         identity.assume()?;
     }
@@ -212,8 +214,12 @@ fn whom_to_become(site: &Site, any_user: bool) -> Result<Option<Identity>, Strin
     }
 }
 
-fn bind(site: &Site) -> Result<Vec<(Listen, TcpListener)>, String> {
-    let one = |address: SocketAddr| {
+/// Opens a port for each address, where none was inherited.
+fn bind(
+    wanted: &[Listen],
+    mut inherited: Vec<TcpListener>,
+) -> Result<Vec<(Listen, TcpListener)>, String> {
+    let fresh = |address: SocketAddr| {
         sys::listen::tcp(address).map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::PermissionDenied => " (ports below 1024 need root)",
@@ -223,8 +229,27 @@ fn bind(site: &Site) -> Result<Vec<(Listen, TcpListener)>, String> {
             format!("listen: cannot bind {address}: {error}{hint}")
         })
     };
-    let bound = |listen: &Listen| Ok((listen.clone(), one(listen.address)?));
-    site.config.listen.iter().map(bound).collect()
+    let is_at =
+        |listener: &TcpListener, address| listener.local_addr().is_ok_and(|it| it == address);
+    // First, so that what is not wanted is told as that and not as a port that somebody holds.
+    let mut taken = Vec::new();
+    for Listen { address, .. } in wanted {
+        let found = inherited.iter().position(|listener| is_at(listener, *address));
+        taken.push(found.map(|at| inherited.swap_remove(at)));
+    }
+    if let Some(listener) = inherited.first() {
+        let address = listener.local_addr().map_err(|error| format!("listen: {error}"))?;
+        return Err(format!(
+            "listen: a socket for {address} was handed on (LISTEN_FDS), but the file `listen` has no \
+             such line, or it came twice: write it there, or take it out of the socket unit"
+        ));
+    }
+    let pairs = wanted.iter().zip(taken);
+    let bound = pairs.map(|(listen, taken)| {
+        let listener = taken.map_or_else(|| fresh(listen.address), Ok)?;
+        Ok((listen.clone(), listener))
+    });
+    bound.collect()
 }
 
 /// A panic anywhere is logged, and by nobody but the log's own thread.

@@ -17,6 +17,8 @@
 //! Valkey or Redis server where several front ends share what they know. A record ages from the time
 //! it last changed, and each table has a bound; the recorder prunes.
 //!
+//! The recorder also writes what DMARC came to, into a file of its own ([`reports`]).
+//!
 //! Greylisting is answered like reputation: a store that cannot say lets the mail in.
 
 mod cache;
@@ -25,6 +27,7 @@ mod keeper;
 pub mod ops;
 mod queue;
 mod recorder;
+pub mod reports;
 mod sqlite;
 mod valkey;
 
@@ -41,6 +44,9 @@ pub use valkey::Server;
 
 /// Name of the database file in the state folder.
 const FILE: &str = "mailreeve.sqlite";
+
+/// The file of DMARC's results in the state folder, as Mail::DMARC has it on SME Server.
+const REPORTS: &str = "dmarc/reports.sqlite";
 
 /// Names of servers that need no DNS.
 const HOSTS: &str = "/etc/hosts";
@@ -62,6 +68,8 @@ const WHITELIST_AGE: Duration = Duration::from_secs(3_652 * 86_400);
 pub struct Settings {
     /// The back end.
     pub place: Place,
+    /// Where DMARC's results are kept; None: nowhere.
+    pub reports: Option<reports::Settings>,
     karma_age: Duration,
     greylist_age: Duration,
     whitelist_age: Duration,
@@ -82,6 +90,7 @@ impl Settings {
     pub fn new(place: Place) -> Settings {
         Settings {
             place,
+            reports: None,
             karma_age: KARMA_AGE,
             greylist_age: GREYLIST_AGE,
             whitelist_age: WHITELIST_AGE,
@@ -103,6 +112,12 @@ impl Settings {
                 default()
             }
         }
+    }
+
+    /// Keeps DMARC's results in the state folder, in the name of this domain.
+    pub fn keep_reports(&mut self, state_dir: &Path, organisation: &str) {
+        let (path, organisation) = (state_dir.join(REPORTS), organisation.to_string());
+        self.reports = Some(reports::Settings { path, organisation });
     }
 
     /// Makes a table remember for at least this long after a record's last change, because a plugin

@@ -7,12 +7,15 @@
 //! counts a batch before or after, never half or twice. What takes time is done before the lock is
 //! taken. A read that the cache can answer waits for nobody and adds what is in flight itself.
 
+mod ledger;
 mod link;
 
 use super::cache::Cache;
 use super::ops::{Key, Op, Row, Table};
 use super::queue::{Entry, Queue};
+use super::reports::Judged;
 use super::{Failure, Keep, Open, Say, Settings, Unavailable, clock};
+use ledger::{Ledger, Waiting};
 use link::{Complaints, Link};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -94,6 +97,7 @@ struct State {
     in_flight: HashMap<Key, Row>,
     cache: Cache,
     reads: VecDeque<Read>,
+    judged: Waiting,
     stop: bool,
 }
 
@@ -101,6 +105,7 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Write,
+    Report,
     Prune,
     Stop,
 }
@@ -185,6 +190,13 @@ impl StoreHandle {
         }
         drop(state);
         if wakes {
+            self.shared.recorder_wakes.notify_one();
+        }
+    }
+
+    /// Records what DMARC came to, for its reports. It is written within a second or so.
+    pub fn report(&self, messages: Vec<Judged>) {
+        if self.shared.settings.reports.is_some() && self.shared.state().judged.add(messages) {
             self.shared.recorder_wakes.notify_one();
         }
     }
@@ -279,10 +291,14 @@ impl Shared {
             if write_at.is_some_and(|due| due <= now) {
                 return Work::Write;
             }
+            let report_at = state.judged.due();
+            if report_at.is_some_and(|due| due <= now) {
+                return Work::Report;
+            }
             if prune_at.is_some_and(|due| due <= now) {
                 return Work::Prune;
             }
-            let wake_at = write_at.into_iter().chain(prune_at).min();
+            let wake_at = [write_at, report_at, prune_at].into_iter().flatten().min();
             let pause = wake_at.map_or(PRUNE_INTERVAL, |due| due.saturating_duration_since(now));
             let woken = self.recorder_wakes.wait_timeout(state, pause);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
@@ -326,6 +342,16 @@ impl Shared {
                 0
             }
         }
+    }
+
+    /// Writes messages for DMARC's reports. Tells how many are lost if it is not tried again.
+    fn report(&self, ledger: &mut Ledger) -> usize {
+        let batch = self.state().judged.take();
+        let Some(settings) = &self.settings.reports else { return 0 };
+        let Some(back) = ledger.write(settings, &self.say, batch) else { return 0 };
+        let lost = back.lost();
+        back.into(&mut self.state().judged);
+        lost
     }
 
     /// Deletes what is old or too much, a little. Tells when to look again.
@@ -402,7 +428,7 @@ fn read_all(shared: &Shared) {
 /// The recorder thread. A store that nobody writes to is not pruned either, and so never made.
 fn record_all(shared: &Shared) {
     let (mut link, mut complaints) = (Link::default(), Complaints::default());
-    let (mut written, mut prune_at) = (0, None);
+    let (mut written, mut prune_at, mut ledger) = (0, None, Ledger::default());
     loop {
         match shared.next_work(&link, prune_at) {
             Work::Write => {
@@ -418,11 +444,28 @@ fn record_all(shared: &Shared) {
                     complaints.complain(&shared.say, &format!("cannot checkpoint: {failure}"));
                 }
             }
+            Work::Report => {
+                shared.report(&mut ledger);
+            }
             Work::Prune => {
                 written = 0;
                 prune_at = Some(clock::now() + shared.prune(&mut link, &mut complaints));
             }
-            Work::Stop => return write_rest(shared, &mut link, &mut complaints),
+            Work::Stop => {
+                report_rest(shared, &mut ledger);
+                return write_rest(shared, &mut link, &mut complaints);
+            }
+        }
+    }
+}
+
+/// Writes the messages that are left for DMARC's reports, unless the file fails.
+fn report_rest(shared: &Shared, ledger: &mut Ledger) {
+    while !shared.state().judged.is_empty() {
+        let lost = shared.report(ledger);
+        if lost > 0 {
+            let what = format!("store: {lost} messages and more are in no DMARC report");
+            return (shared.say)(log::Level::Error, &what);
         }
     }
 }

@@ -221,7 +221,7 @@ fn connect(path: &Path, make: bool, check: bool) -> Result<Connection, Trouble> 
 }
 
 /// An empty file that only its owner writes and its group reads: it tells who writes to whom.
-fn create(path: &Path) -> std::io::Result<()> {
+pub(super) fn create(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
     }

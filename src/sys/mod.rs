@@ -5,6 +5,7 @@
 //! wrap a call, theirs is used; each `unsafe` block that is left says why it holds.
 
 pub mod children;
+pub mod inherited;
 pub mod listen;
 pub mod load;
 pub mod malloc;

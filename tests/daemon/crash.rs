@@ -1,7 +1,7 @@
-//! `kill -9` under load: 250 means kept, exactly once.
+//! `kill -9` and SIGTERM under load: 250 means kept, exactly once.
 
 use crate::daemon::client::{Client, kept, stuffed};
-use crate::daemon::house::House;
+use crate::daemon::house::{Daemon, House};
 use crate::daemon::system::{Dice, is_full, note};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -58,7 +58,17 @@ fn send(address: SocketAddr, sender: &str, steps: &Sender<()>) -> Vec<(String, b
 /// read is there exactly once and whole, every other at most once and whole, and nothing else is.
 #[test]
 fn what_was_acknowledged_is_there_exactly_once() {
-    let rounds = if is_full() { 500 } else { 50 };
+    ends_under_load(if is_full() { 500 } else { 50 }, Daemon::kill);
+}
+
+/// The same for an orderly end, which is a success each time and leaves nothing in the spool.
+#[test]
+fn a_stop_under_load_loses_nothing() {
+    ends_under_load(if is_full() { 100 } else { 15 }, Daemon::stop);
+}
+
+/// Ends a daemon so many times while mail comes in, and counts.
+fn ends_under_load(rounds: usize, end: fn(Daemon)) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = std::env::var("MAILREEVE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(now.as_nanos() as u64);
@@ -85,7 +95,7 @@ fn what_was_acknowledged_is_there_exactly_once() {
         for _ in 0..dice.roll(20_000) {
             std::hint::spin_loop();
         }
-        daemon.kill();
+        end(daemon);
         for sender in senders {
             for (name, is_acknowledged) in sender.join().unwrap() {
                 if is_acknowledged { acknowledged.push(name) } else { open_ends.push(name) }

@@ -1,7 +1,8 @@
 //! DMARC from the shell, with a name server on loopback.
 
+use crate::daemon::client::stuffed;
 use crate::daemon::dkim::{keygen, run, sign};
-use crate::daemon::house::House;
+use crate::daemon::house::{Daemon, House};
 use crate::daemon::nameserver::{Has, Names};
 use std::fs;
 
@@ -118,4 +119,128 @@ fn used_wrongly() {
         assert_eq!(found, Some(code), "{errors}");
         assert!(errors.contains(said), "{errors}");
     }
+}
+
+const CHAIN: &str = "sender_permitted_from\ndkim\ndmarc reject 1\nrcpt_ok\nqueue/discard";
+
+/// A daemon that judges, with a zone in which loopback may send for one domain.
+fn judging(house: &House, chain: &str) -> (Daemon, Names) {
+    let texts = |text: &str| Has::Texts(vec![text.to_string()]);
+    let names = Names::serve(
+        0,
+        &[
+            ("good.example", texts("v=spf1 ip4:127.0.0.1 -all")),
+            ("_dmarc.good.example", texts("v=DMARC1; p=reject; rua=mailto:r@good.example")),
+            ("_dmarc.testing.example", texts("v=DMARC1; p=quarantine; t=y")),
+        ],
+    );
+    house.set("resolvers", &names.address());
+    house.set("plugins", chain);
+    (house.start(), names)
+}
+
+/// The first digit of what a mail is answered.
+fn send(daemon: &Daemon, sender: &str, recipients: &[&str], message: &str) -> String {
+    let mut client = daemon.client();
+    client.expect(&format!("MAIL FROM:<{sender}>"), "250");
+    for recipient in recipients {
+        client.expect(&format!("RCPT TO:<{recipient}>"), "250");
+    }
+    client.expect("DATA", "354");
+    client.send(stuffed(message.replace('\n', "\r\n").as_bytes()));
+    let reply = client.reply();
+    client.expect("QUIT", "221");
+    reply.chars().take(1).collect()
+}
+
+/// Everything that was recorded, a line for a message.
+fn recorded(house: &House) -> Vec<String> {
+    let file = house.path("state/dmarc/reports.sqlite");
+    if !file.exists() {
+        return Vec::new();
+    }
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let query = "SELECT org_name || ' ' || p.domain || ' ' || f.domain || ' '
+        || ifnull(s.domain, '<>') || ' ' || ifnull(t.domain, '-') || ' ' || hex(source_ip) || ' '
+        || disposition || ' ' || record.dkim || ' ' || record.spf || ' ' || ifnull(count, 'ours')
+        || ' ' || ifnull(new.reason, '-') || ' ' || of.result
+        FROM report_record AS record JOIN report ON report.id = report_id
+        JOIN author ON author.id = author_id JOIN domain AS p ON p.id = from_domain_id
+        JOIN domain AS f ON f.id = header_from_did
+        LEFT JOIN domain AS s ON s.id = envelope_from_did
+        LEFT JOIN domain AS t ON t.id = envelope_to_did
+        JOIN mailreeve_record AS new ON new.report_record_id = record.id
+        JOIN report_record_spf AS of ON of.report_record_id = record.id ORDER BY record.id";
+    let mut statement = connection.prepare(query).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// Mail that a policy has judged is in the database, refused or not, once the daemon has ended; mail
+/// without a policy and reports of others are not.
+#[test]
+fn judged_mail_is_recorded() {
+    let house = House::new();
+    house.set("rcpthosts", "example.com\nexample.net");
+    let (daemon, _names) = judging(&house, CHAIN);
+    let from = |domain: &str| message(&format!("From: joe@{domain}\n"));
+    let (one, two) = (&["b@example.com"][..], &["b@example.com", "c@example.net"][..]);
+    let report = from("good.example").replace(
+        "Subject: Is dinner ready?",
+        "Subject: Report Domain: example.com\n Submitter: good.example Report-ID: <1>",
+    );
+    let note = from("good.example").replace(
+        "Subject:",
+        "Content-Type: Multipart/Report; report-type=delivery-status; boundary=x\nSubject:",
+    );
+    for (sender, recipients, message, reply) in [
+        ("joe@good.example", one, from("good.example"), "2"),
+        ("joe@other.example", two, from("sub.good.example"), "5"),
+        ("", one, from("testing.example"), "2"),
+        ("joe@good.example", one, from("none.example"), "2"),
+        ("joe@good.example", one, report, "2"),
+        ("", one, note, "5"),
+    ] {
+        assert_eq!(send(&daemon, sender, recipients, &message), reply, "{sender} {message}");
+    }
+    daemon.stop();
+    let us = "mx.example.net";
+    let expected = [
+        format!(
+            "{us} good.example good.example good.example example.com 7F000001 none fail pass ours - pass"
+        ),
+        format!(
+            "{us} good.example sub.good.example other.example - 7F000001 reject fail fail ours - none"
+        ),
+        format!(
+            "{us} testing.example testing.example <> example.com 7F000001 none fail fail ours \
+             policy_test_mode none"
+        ),
+    ];
+    assert_eq!(recorded(&house), expected);
+}
+
+#[test]
+fn recording_can_be_switched_off() {
+    let house = House::new();
+    let (daemon, _names) = judging(&house, &CHAIN.replace("reject 1", "reporting 0"));
+    let message = message("From: joe@good.example\n");
+    assert_eq!(send(&daemon, "joe@good.example", &["b@example.com"], &message), "2");
+    daemon.stop();
+    assert!(!house.path("state/dmarc").exists());
+}
+
+/// The mail goes on where nothing can be recorded, and the log says so.
+#[test]
+fn a_database_that_cannot_be_made_stops_no_mail() {
+    let house = House::new();
+    fs::write(house.path("state/dmarc"), "").unwrap();
+    let (daemon, _names) = judging(&house, CHAIN);
+    let message = message("From: joe@good.example\n");
+    for _ in 0..3 {
+        assert_eq!(send(&daemon, "joe@good.example", &["b@example.com"], &message), "2");
+    }
+    daemon.log.line("store: no record for DMARC reports: ");
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.log.line("store: 3 messages and more are in no DMARC report");
 }

@@ -52,7 +52,7 @@ fn a_client_that_never_reads_is_not_read_either() {
     house.set("relayclients", "127.0.0.1");
     house.set("plugins", &format!("relay\nrcpt_ok\nqueue/maildir {}/M", house.path("").display()));
     let daemon = house.start();
-    let before = memory(daemon.pid(), "status", "VmRSS");
+    let before = memory(daemon.pid(), "status", "RssAnon");
     let mut clients: Vec<Client> = (0..20).map(|_| daemon.client()).collect();
     let writers: Vec<_> = clients
         .iter()
@@ -72,7 +72,7 @@ fn a_client_that_never_reads_is_not_read_either() {
         assert!(client.deliver(&small("meanwhile")).starts_with("250"));
         client.expect("QUIT", "221");
     }
-    let grown = memory(daemon.pid(), "status", "VmRSS").saturating_sub(before);
+    let grown = memory(daemon.pid(), "status", "RssAnon").saturating_sub(before);
     // 64 KiB of output and as much of unread input each, and room for the rest.
     assert!(grown < 8 * 1_024 * 1_024, "{grown} octets for 20 clients that do not read");
     // It reads at last.
@@ -287,7 +287,7 @@ fn clients_that_come_and_go_leave_nothing() {
                 client.reset();
             }
         }
-        memory(daemon.pid(), "smaps_rollup", "Pss")
+        memory(daemon.pid(), "status", "RssAnon")
     };
     let before = come_and_go(500);
     let after = come_and_go(10_000);

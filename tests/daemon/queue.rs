@@ -3,7 +3,7 @@
 /// The next server of the library's own tests.
 #[path = "../../src/client/smtp/hop.rs"]
 #[allow(dead_code, reason = "some of what it can do is only for the library's own tests")]
-mod hop;
+pub(crate) mod hop;
 
 mod duplicates;
 mod forward;
@@ -11,6 +11,7 @@ mod lmtp;
 mod maildir;
 mod programs;
 mod qmail;
+mod secure;
 
 use crate::daemon::house::House;
 

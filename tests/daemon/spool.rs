@@ -102,3 +102,36 @@ fn two_daemons_share_a_folder() {
     first.stop();
     second.stop();
 }
+
+/// Of several daemons on one folder each has its own, held by a lock: when one is killed, the others
+/// keep theirs, whoever starts removes the dead one's and no other, and no mail is mixed up.
+#[test]
+fn a_killed_neighbour_costs_nobody_else() {
+    let house = House::new();
+    let daemons = [house.start(), house.start(), house.start()];
+    let text = |number: usize| large(&format!("daemon {number}"), 300_000 + number * 1_000);
+    let mut clients: Vec<_> = daemons.iter().map(Daemon::client).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.data();
+        client.send(&text(number)[..200_000]);
+    }
+    assert_eq!(house.names("spool").len(), 3);
+    let [first, second, third] = daemons;
+    second.kill();
+    let fourth = house.start();
+    fourth.log.line("removed 1 dead folders");
+    assert_eq!(house.names("spool").len(), 3);
+    for number in [0, 2] {
+        clients[number].send(&text(number)[200_000..]);
+        clients[number].expect(".", "250");
+    }
+    assert!(fourth.client().deliver(&text(3)).starts_with("250"));
+    let mails = house.mails();
+    assert_eq!(mails.len(), 3);
+    for number in [0, 2, 3] {
+        let whole = mails.iter().filter(|mail| mail.ends_with(&kept(&text(number)))).count();
+        assert_eq!(whole, 1, "the mail of {number}");
+    }
+    [first, third, fourth].into_iter().for_each(Daemon::stop);
+    assert_eq!(house.names("spool"), [""; 0]);
+}

@@ -13,6 +13,7 @@ use mailreeve::config::files::{Files, Severity};
 use mailreeve::config::types::Role;
 use mailreeve::dns;
 use mailreeve::limits;
+use mailreeve::plugin::content::Stored;
 use mailreeve::plugin::log::{Event, Id, Level, Line};
 use mailreeve::plugin::question::{Answer, Ask, Lane, Place, Question};
 use mailreeve::plugin::site::Site;
@@ -21,6 +22,7 @@ use mailreeve::plugin::{Arrival, ClientCertificate, Moment, Peer, Secure};
 use mailreeve::plugins::load::{Strictness, load};
 use mailreeve::smtp::reply;
 use std::cell::Cell;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -550,6 +552,10 @@ impl Ask for Waiting<'_> {
             Arc::new(answer)
         };
         questions.iter().map(answer_in_time).collect()
+    }
+
+    fn file(&self) -> io::Result<Arc<dyn Stored>> {
+        Ok(Arc::new(MemoryFile::default()))
     }
 }
 

@@ -140,6 +140,8 @@ fn bans() {
             ("sys/mod.rs", "unsafe { a() }", &[]),
             ("smtp/a.rs", "unsafe { a() }", &["smtp/a.rs:1: unsafe"]),
             ("smtp/a.rs", "#![deny(unsafe_code)]\n// unsafe\nconst A: &str = \"unsafe\";", &[]),
+            ("server/tls/a.rs", "use rustls::A;", &[]),
+            ("server/a.rs", "use rustls::A;", &["server/a.rs:1: rustls"]),
             ("smtp/a.rs", "\n// TODO: more", &["smtp/a.rs:2: a note"]),
             ("smtp/a.rs", "fn a() { todo!() }", &["smtp/a.rs:1: unfinished"]),
             ("smtp/a.rs", "fn todo() {}", &[]),

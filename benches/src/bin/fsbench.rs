@@ -1,17 +1,22 @@
 //! fsbench: how fast files can be created, written, synced and renamed in a directory.
 //!
-//!   fsbench [--threads N] [--files N] [--size BYTES] [--sync none|data|file|full] DIR
+//!   fsbench [--threads N] [--files N] [--size BYTES] [--sync none|data|file|full|group] [--keep] DIR
 //!
 //! `data` is fdatasync, `file` fsync, `full` fsync of the file and, after the rename, of the
-//! directory. Prints one JSON line. Files are made in DIR/fsbench.PID and removed at the end.
+//! directory; `group` is one syncfs for all threads that have renamed by then. Prints one JSON line.
+//! Files are made in DIR/fsbench.PID and removed at the end, unless they are to be kept: for a minute
+//! ext4 is slow to make files where many were deleted.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 fn main() -> io::Result<()> {
     let (mut threads, mut files, mut size) = (1usize, 1000u64, 10240usize);
+    let mut keep = false;
     let (mut sync, mut dir) = ("file".to_string(), ".".to_string());
     let mut it = std::env::args().skip(1);
     while let Some(a) = it.next() {
@@ -21,10 +26,11 @@ fn main() -> io::Result<()> {
             "--files" => files = num(),
             "--size" => size = num() as usize,
             "--sync" => sync = it.next().expect("sync mode"),
+            "--keep" => keep = true,
             "-h" | "--help" => {
                 println!(
                     "usage: fsbench [--threads N] [--files N] [--size BYTES] \
-                     [--sync none|data|file|full] DIR"
+                     [--sync none|data|file|full|group] [--keep] DIR"
                 );
                 return Ok(());
             }
@@ -36,10 +42,11 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(format!("{root}/new"))?;
     let data = vec![b'x'; size];
     let next = AtomicU64::new(0);
+    let group = Group::of(File::open(&root)?);
     let t0 = Instant::now();
     let mut lat: Vec<Duration> = std::thread::scope(|s| {
         let hs: Vec<_> = (0..threads)
-            .map(|_| s.spawn(|| worker(&root, &data, &sync, &next, files).expect("i/o")))
+            .map(|_| s.spawn(|| worker(&root, &data, &sync, &next, files, &group).expect("i/o")))
             .collect();
         hs.into_iter().flat_map(|h| h.join().expect("thread")).collect()
     });
@@ -54,7 +61,7 @@ fn main() -> io::Result<()> {
         at(0.99),
         at(1.0)
     );
-    fs::remove_dir_all(&root)
+    if keep { Ok(()) } else { fs::remove_dir_all(&root) }
 }
 
 fn worker(
@@ -63,6 +70,7 @@ fn worker(
     sync: &str,
     next: &AtomicU64,
     files: u64,
+    group: &Group,
 ) -> io::Result<Vec<Duration>> {
     let mut lat = Vec::new();
     loop {
@@ -83,7 +91,46 @@ fn worker(
         fs::rename(&tmp, format!("{root}/new/{n}"))?;
         if sync == "full" {
             File::open(format!("{root}/new"))?.sync_all()?;
+        } else if sync == "group" {
+            group.commit()?;
         }
         lat.push(t.elapsed());
+    }
+}
+
+/// One sync of the file system for everybody who waits for one.
+struct Group {
+    folder: File,
+    /// Syncs that have begun, those that have ended, and whether one is under way.
+    state: Mutex<(u64, u64, bool)>,
+    ended: Condvar,
+}
+
+impl Group {
+    fn of(folder: File) -> Group {
+        Group { folder, state: Mutex::new((0, 0, false)), ended: Condvar::new() }
+    }
+
+    /// Returns when a sync has ended that began after the call.
+    fn commit(&self) -> io::Result<()> {
+        let mut state = self.state.lock().expect("no panic");
+        let mine = state.0 + 1;
+        while state.1 < mine {
+            if state.2 {
+                state = self.ended.wait(state).expect("no panic");
+                continue;
+            }
+            (state.0, state.2) = (state.0 + 1, true);
+            drop(state);
+            // SAFETY: syncfs takes a descriptor, which lives as long as `self`.
+            let failed = unsafe { libc::syncfs(self.folder.as_raw_fd()) } != 0;
+            state = self.state.lock().expect("no panic");
+            (state.1, state.2) = (state.0, false);
+            self.ended.notify_all();
+            if failed {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@
 pub mod canon;
 pub mod fields;
 pub mod key;
+pub mod published;
 pub mod sign;
 pub mod signature;
 pub mod tags;

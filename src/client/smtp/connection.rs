@@ -5,6 +5,7 @@
 //! that talks out of turn is not believed: an answer too many would be taken for that to a later command.
 
 use super::reply::{Reader, Reply};
+use super::tls::Tls;
 use super::transport::{Socket, Transport};
 use crate::client::deadline::Deadline;
 use crate::client::words;
@@ -19,6 +20,9 @@ const ADDRESSES_MAX: usize = 4;
 /// How long the answer to QUIT or RSET is waited for. Nothing depends on it.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a handshake may take. A server that hangs in it must leave time to do without.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(20);
+
 /// Commands that are sent before their answers are read: more answers than these might fill the socket
 /// of a server that then reads no more either.
 pub(in crate::client) const GROUP_MAX: usize = 50;
@@ -32,6 +36,10 @@ pub(in crate::client) enum Trouble {
     Fault(&'static str),
     /// The greeting, or the answer to EHLO and HELO.
     Refused(Reply),
+    /// There is no TLS; in words.
+    Tls(String),
+    /// What the server says to our name and password.
+    Login(Reply),
 }
 
 impl Display for Trouble {
@@ -40,6 +48,10 @@ impl Display for Trouble {
             Trouble::System(error) => f.write_str(&words(error)),
             Trouble::Fault(what) => f.write_str(what),
             Trouble::Refused(reply) => write!(f, "{} {}", reply.code, reply.text()),
+            Trouble::Tls(words) => write!(f, "no TLS: {words}"),
+            Trouble::Login(reply) => {
+                write!(f, "it does not let us in: {} {}", reply.code, reply.text())
+            }
         }
     }
 }
@@ -66,6 +78,10 @@ pub(in crate::client) struct Extensions {
     pub(in crate::client) size: Option<u64>,
     /// The attributes of Postfix's XCLIENT.
     pub(in crate::client) xclient: Vec<String>,
+    /// TLS (RFC 3207).
+    pub(in crate::client) starttls: bool,
+    /// Mechanisms of AUTH (RFC 4954).
+    pub(in crate::client) auth: Vec<String>,
 }
 
 impl Extensions {
@@ -78,6 +94,8 @@ impl Extensions {
                 .words_of("SIZE")
                 .map(|words| words.first().and_then(|word| word.parse().ok()).unwrap_or_default()),
             xclient: answer.words_of("XCLIENT").unwrap_or_default(),
+            starttls: answer.announces("STARTTLS"),
+            auth: answer.words_of("AUTH").unwrap_or_default(),
         }
     }
 }
@@ -150,6 +168,22 @@ impl Connection {
             return Err(Trouble::Refused(answer));
         }
         Ok(Extensions::default())
+    }
+
+    /// The handshake, behind a positive answer to STARTTLS. What came in clear before it is believed no
+    /// more: somebody between us and the server may have said it.
+    pub(in crate::client) fn into_tls(self, tls: &Tls, host: &str) -> Result<Connection, Trouble> {
+        if self.open > 0 || !self.unread.is_empty() {
+            return Err(Trouble::Tls("it talks out of turn before the handshake".into()));
+        }
+        self.handshake(tls, host)
+    }
+
+    /// The handshake. Where the server has said nothing yet it greets behind it (RFC 8314).
+    pub(in crate::client) fn handshake(self, tls: &Tls, host: &str) -> Result<Connection, Trouble> {
+        let patience = self.deadline.within(HANDSHAKE_MAX);
+        let encrypted = tls.start(host, self.transport, patience).map_err(Trouble::Tls)?;
+        Ok(Connection { transport: Box::new(encrypted), ..self })
     }
 
     /// Sends a command and waits for the whole answer.
@@ -229,8 +263,18 @@ impl Connection {
     }
 
     /// All answers are read, nothing else has come, and the other end is open as far as is known.
-    pub(in crate::client) fn is_quiet(&self) -> bool {
-        self.open == 0 && self.unread.is_empty() && self.transport.is_quiet()
+    pub(in crate::client) fn is_quiet(&mut self) -> bool {
+        if self.open > 0 || !self.unread.is_empty() {
+            return false;
+        }
+        let mut octet = [0];
+        match self.transport.arrived(&mut octet) {
+            Ok(count) => {
+                self.unread.extend(octet.iter().take(count));
+                false
+            }
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 
     /// Takes leave. What the server makes of it does not matter any more.

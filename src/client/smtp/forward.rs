@@ -6,16 +6,18 @@
 //! a connection that was kept open and turns out to be dead costs one more try on a new one. From the
 //! first octet of the piece that holds the dot, only the server's answer tells.
 //!
-//! There is no TLS yet: what encrypts would be put around the [`transport`](super::transport) behind EHLO,
-//! and EHLO said again.
+//! What comes before MAIL (EHLO, TLS, login) is in [`introduction`](super::introduction).
 
 use super::connection::{Connection, EHLO, Extensions, FAREWELL, GROUP_MAX, Trouble, judged};
+use super::introduction::introduce;
 use super::pool::{Line, Pool};
 use super::reply::Reply;
 use crate::client::deadline::Deadline;
 use crate::client::text::WireText;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+
+pub use super::introduction::{Policy, Secure};
 
 /// Octets of one XCLIENT command, its line end not counted.
 const XCLIENT_MAX: usize = 500;
@@ -29,6 +31,15 @@ pub struct NextHop<'a> {
     pub me: &'a str,
     /// Whom to tell of by XCLIENT; None: we speak for ourselves.
     pub client: Option<Client<'a>>,
+    /// How what is said is kept from others; None: in clear, and without a login.
+    pub secure: Option<Secure<'a>>,
+}
+
+impl NextHop<'_> {
+    /// The name by which connections are told apart.
+    pub(super) fn host(&self) -> &str {
+        self.secure.map_or("", |secure| secure.host)
+    }
 }
 
 /// A client as XCLIENT tells of it.
@@ -127,16 +138,22 @@ pub(in crate::client) enum After {
     Dead,
 }
 
-/// Hands a message over.
-pub fn forward(pool: &Pool, hop: &NextHop<'_>, mail: &Mail<'_>, deadline: Deadline) -> Outcome {
+/// Hands a message over. The words tell what the admin should know of how it went.
+pub fn forward(
+    pool: &Pool,
+    hop: &NextHop<'_>,
+    mail: &Mail<'_>,
+    deadline: Deadline,
+) -> (Outcome, Option<String>) {
     if hop.client.is_none()
-        && let Some(line) = pool.take(hop.servers, deadline)
+        && let Some(line) = pool.take(hop.servers, hop.host(), deadline)
         && let Ok(outcome) = go(pool, line, mail, true)
         && !is_farewell(&outcome)
     {
-        return outcome;
+        return (outcome, None);
     }
-    match introduce(hop, deadline) {
+    let (introduced, note) = introduce(hop, deadline);
+    let outcome = match introduced.and_then(|line| speak_for(hop, line)) {
         Ok(Ok(line)) => {
             let reusable = hop.client.is_none();
             let gone = |trouble: Trouble| Outcome::Unreachable(trouble.to_string());
@@ -144,7 +161,28 @@ pub fn forward(pool: &Pool, hop: &NextHop<'_>, mail: &Mail<'_>, deadline: Deadli
         }
         Ok(Err(outcome)) => outcome,
         Err(trouble) => Outcome::Unreachable(trouble.to_string()),
+    };
+    (outcome, note)
+}
+
+/// Says by XCLIENT for whom we speak, where that is wanted.
+fn speak_for(hop: &NextHop<'_>, line: Line) -> Result<Result<Line, Outcome>, Trouble> {
+    let Some(client) = &hop.client else { return Ok(Ok(line)) };
+    let Line { mut connection, offers, .. } = line;
+    if offers.xclient.is_empty() {
+        connection.quit();
+        return Ok(Err(Outcome::NoXclient));
     }
+    for command in xclient(client, &offers.xclient) {
+        let answer = connection.command(&command)?;
+        if !judged(&answer)? {
+            connection.quit();
+            return Ok(Err(Outcome::Refused(answer)));
+        }
+    }
+    let name = client.helo.filter(|name| name.bytes().all(|octet| octet.is_ascii_graphic()));
+    let offers = connection.hello(name.unwrap_or(hop.me), EHLO)?;
+    Ok(Ok(Line { connection, offers, ..line }))
 }
 
 /// The server ends the connection, not the message: "too many messages in this session", say.
@@ -153,28 +191,6 @@ fn is_farewell(outcome: &Outcome) -> bool {
         Outcome::Refused(reply) | Outcome::RecipientRefused(_, reply) => reply.code == 421,
         _ => false,
     }
-}
-
-/// A new connection, at the point where MAIL may be said.
-fn introduce(hop: &NextHop<'_>, deadline: Deadline) -> Result<Result<Line, Outcome>, Trouble> {
-    let (server, mut connection) = Connection::open(hop.servers, deadline)?;
-    let mut offers = connection.greet(hop.me, EHLO)?;
-    if let Some(client) = &hop.client {
-        if offers.xclient.is_empty() {
-            connection.quit();
-            return Ok(Err(Outcome::NoXclient));
-        }
-        for line in xclient(client, &offers.xclient) {
-            let answer = connection.command(&line)?;
-            if !judged(&answer)? {
-                connection.quit();
-                return Ok(Err(Outcome::Refused(answer)));
-            }
-        }
-        let name = client.helo.filter(|name| name.bytes().all(|octet| octet.is_ascii_graphic()));
-        offers = connection.hello(name.unwrap_or(hop.me), EHLO)?;
-    }
-    Ok(Ok(Line { server, connection, offers }))
 }
 
 /// One transaction, and what becomes of the connection behind it. An error means that nobody has the

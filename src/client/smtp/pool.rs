@@ -23,6 +23,8 @@ const STACK: usize = 128 * 1_024;
 /// A connection on which MAIL may be said.
 pub(in crate::client) struct Line {
     pub(in crate::client) server: SocketAddr,
+    /// The name under which it was reached: under TLS it was proven for this one only.
+    pub(in crate::client) host: Box<str>,
     pub(in crate::client) connection: Connection,
     pub(in crate::client) offers: Extensions,
 }
@@ -58,16 +60,18 @@ impl Pool {
         Pool { shared: Arc::default(), idle_max }
     }
 
-    /// A connection to one of these addresses, the one used last, whose conversation now has this
-    /// deadline.
+    /// A connection to one of these addresses of the host, the one used last, whose conversation now has
+    /// this deadline.
     pub(in crate::client) fn take(
         &self,
         servers: &[SocketAddr],
+        host: &str,
         deadline: Deadline,
     ) -> Option<Line> {
         let mut idle = lock(&self.shared);
+        let fits = |line: &Line| servers.contains(&line.server) && &*line.host == host;
         loop {
-            let at = idle.lines.iter().rposition(|(_, line)| servers.contains(&line.server))?;
+            let at = idle.lines.iter().rposition(|(_, line)| fits(line))?;
             let (until, mut line) = idle.lines.remove(at);
             if until.left().is_ok() && line.connection.is_quiet() {
                 line.connection.deadline = deadline;
@@ -155,7 +159,8 @@ mod tests {
 
     fn hand(hop: &Hop, pool: &Pool) {
         let (servers, recipients) = ([hop.address()], ["<b@example.com>".to_string()]);
-        let next = NextHop { servers: &servers, me: "mx.example.net", client: None };
+        let me = "mx.example.net";
+        let next = NextHop { servers: &servers, me, client: None, secure: None };
         let mail = Mail {
             sender: "<>",
             recipients: &recipients,
@@ -163,7 +168,7 @@ mod tests {
             eight_bit: false,
             parts: &[b"x\r\n"],
         };
-        let outcome = forward(pool, &next, &mail, Deadline::after(PATIENCE));
+        let (outcome, _) = forward(pool, &next, &mail, Deadline::after(PATIENCE));
         assert!(matches!(outcome, Outcome::Taken(_)), "{outcome:?}");
     }
 

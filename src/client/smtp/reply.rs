@@ -36,6 +36,11 @@ impl Reply {
         clean(&self.lines.join(&b' '), TEXT_MAX).trim().to_string()
     }
 
+    /// The first line behind the code, as it came: a challenge, never to be shown.
+    pub fn first_line(&self) -> &[u8] {
+        self.lines.first().map_or(&[], |line| line)
+    }
+
     /// Subject and detail of the enhanced status code at the start of the first line (RFC 2034), if
     /// its class is that of the reply.
     pub fn status(&self) -> Option<(u16, u16)> {

@@ -1,5 +1,5 @@
-//! What octets go over: a socket. What encrypts is not written here, since one module alone knows how to
-//! do that; it is another [`Transport`] around this one, made by whoever owns that knowledge.
+//! What octets go over: a socket. What encrypts is another [`Transport`] around this one, made in
+//! [`tls`](super::tls).
 //!
 //! Each call waits for what is left of the conversation's deadline and no longer.
 
@@ -26,8 +26,11 @@ pub trait Transport: Send {
     /// As for [`Transport::receive`].
     fn send(&mut self, octets: &[u8], deadline: Deadline) -> io::Result<usize>;
 
-    /// Nothing has come that was not received, and the other end is open as far as is known.
-    fn is_quiet(&self) -> bool;
+    /// Receives what has come, without waiting; 0 is the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing has come; else the system's.
+    fn arrived(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
 /// A connected socket.
@@ -86,8 +89,12 @@ impl Transport for Socket {
         self.retry(PollFlags::POLLOUT, deadline, |fd| send(fd, octets, flags))
     }
 
-    fn is_quiet(&self) -> bool {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        recv(self.0.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
+    fn arrived(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EINTR) => {}
+                other => return Ok(other?),
+            }
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! `mailreeve dkim status`: which key signs for which domain, and whether the world can know it.
 
 use super::Words;
+use crate::authn::dkim::published::{Published, published_as};
 use crate::authn::dkim::text::domain_name;
-use crate::commands::print_dns::{Published, published_as, verdict};
+use crate::commands::print_dns::verdict;
 use crate::commands::{DONE, Fault, LATER, NO, check, complain, folder, print};
 use crate::config::Config;
 use crate::config::files::Files;
 use crate::dns::{Kind, Question};
-use crate::plugin::dkim_keys::{Choice, DEFAULT, DkimKeys};
+use crate::plugin::dkim_keys::{Choice, DkimKeys};
 use crate::plugin::site::Setup;
 use crate::server::live::Live;
 
@@ -20,7 +21,7 @@ pub(super) fn run(words: &Words, named: &[&str]) -> Result<u8, Fault> {
     let config = Config::load(&files, &folder::defaults(), &mut Vec::new());
     let setup = Setup::new(&files, &mut problems);
     let keys = DkimKeys::read(&setup);
-    let domains = domains(&setup, &keys, &config, named)?;
+    let domains = domains(&keys, &config, named)?;
     drop(setup);
     for problem in &problems {
         complain(&format!("{problem}\n"));
@@ -43,12 +44,7 @@ pub(super) fn run(words: &Words, named: &[&str]) -> Result<u8, Fault> {
 }
 
 /// The domains that were named, or all that are known by name.
-fn domains(
-    setup: &Setup<'_>,
-    keys: &DkimKeys,
-    config: &Config,
-    named: &[&str],
-) -> Result<Vec<String>, Fault> {
+fn domains(keys: &DkimKeys, config: &Config, named: &[&str]) -> Result<Vec<String>, Fault> {
     let mut domains: Vec<String> = Vec::new();
     for name in named {
         let name = name.trim_end_matches('.');
@@ -56,13 +52,7 @@ fn domains(
         domains.push(domain.ok_or_else(|| Fault::Usage(format!("'{name}' is no domain")))?);
     }
     if named.is_empty() {
-        domains.push(config.rules.me.to_ascii_lowercase());
-        let lines = setup.lines("rcpthosts");
-        let words = lines.iter().map(|line| line.split_word().0);
-        domains.extend(words.filter(|word| !word.starts_with('.')).filter_map(domain_name));
-        domains.extend(keys.folders().filter(|name| *name != DEFAULT).map(str::to_string));
-        domains.sort_unstable();
-        domains.dedup();
+        domains = keys.domains(&config.rules.me);
         domains.truncate(DOMAINS_MAX);
     }
     Ok(domains)

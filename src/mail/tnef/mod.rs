@@ -23,7 +23,8 @@ use mapi::{Broken, Property};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-const SIGNATURE: [u8; 4] = [0x78, 0x9f, 0x3e, 0x22];
+/// How a stream begins.
+pub const SIGNATURE: [u8; 4] = [0x78, 0x9f, 0x3e, 0x22];
 
 /// Octets before and behind an attribute's value: level, number, length; checksum.
 const HEAD: usize = 9;

@@ -50,9 +50,14 @@ impl Host for Visit {
         for (level, text) in staged.log {
             self.plugin_line(level, hook, plugin, text);
         }
+        let mut edits = Vec::new();
         for effect in staged.effects {
-            self.take_effect(plugin, hook, effect);
+            match effect {
+                Effect::Edit(edit) => edits.push(edit),
+                other => self.take_effect(plugin, hook, other),
+            }
         }
+        self.edit(plugin, hook, edits);
     }
 
     fn note(&mut self, level: Level, hook: &'static str, plugin: &Loaded, text: String) {
@@ -72,25 +77,43 @@ impl Visit {
         }
     }
 
+    fn is_sealed(&mut self, plugin: &Loaded, hook: &'static str) {
+        let text = "error, only header fields may be added to a sealed message".to_string();
+        self.plugin_line(Level::Error, hook, plugin, text);
+    }
+
+    /// Does all edits of a run, or none: a body that is made anew and the type that stands in the header
+    /// belong together.
+    fn edit(&mut self, plugin: &Loaded, hook: &'static str, mut edits: Vec<Edit>) {
+        if hook == Hook::Seal.name() {
+            let all = edits.len();
+            edits.retain(|edit| matches!(edit, Edit::Insert { .. }));
+            if edits.len() < all {
+                self.is_sealed(plugin, hook);
+            }
+        }
+        if edits.is_empty() {
+            return;
+        }
+        let Some(mail) = self.mail.as_deref_mut() else {
+            self.early_edits.append(&mut edits);
+            return;
+        };
+        if let Err(error) = mail.current.apply(mail.contents.octets(), &edits) {
+            let text = format!("error, the message could not be changed: {error:?}");
+            self.plugin_line(Level::Error, hook, plugin, text);
+        }
+    }
+
     fn take_effect(&mut self, plugin: &Loaded, hook: &'static str, effect: Effect) {
-        let sealed = hook == Hook::Seal.name();
-        if sealed && !matches!(effect, Effect::Edit(Edit::Insert { .. })) {
-            let text = "error, only header fields may be added to a sealed message".to_string();
-            return self.plugin_line(Level::Error, hook, plugin, text);
+        if hook == Hook::Seal.name() {
+            return self.is_sealed(plugin, hook);
         }
         match effect {
             Effect::Record(op) => self.ops.push(op),
+            Effect::Report(message) => self.reports.push(*message),
             Effect::Tarpit(delay) => self.tarpit = self.tarpit.saturating_add(delay),
-            Effect::Edit(edit) => {
-                let Some(mail) = self.mail.as_deref_mut() else {
-                    self.early_edits.push(edit);
-                    return;
-                };
-                if let Err(error) = mail.current.apply(mail.contents.octets(), &[edit]) {
-                    let text = format!("error, the message could not be changed: {error:?}");
-                    self.plugin_line(Level::Error, hook, plugin, text);
-                }
-            }
+            Effect::Edit(edit) => self.edit(plugin, hook, vec![edit]),
             Effect::AddRecipient(address) => {
                 if let Some(transaction) = self.session.transaction_mut() {
                     transaction.recipients.push(address);

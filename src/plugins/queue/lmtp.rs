@@ -3,7 +3,8 @@
 //! The agent answers for each recipient, and what it has delivered to one cannot be taken back when it
 //! refuses another. So a message has one recipient: EHLO announces `LIMITS RCPTMAX=1`, and a second RCPT
 //! is told 452, upon which the client sends him a message of his own. What leaves is canonical: CR LF
-//! line ends, dots doubled, no NUL. The agent adds Return-Path and Delivered-To as it likes.
+//! line ends, dots doubled, no NUL. The agent adds Return-Path and Delivered-To as it likes. There is no TLS:
+//! an agent is of the same machine or network, and queue/smtp-forward is for all others.
 //!
 //! Arguments:
 //!   AGENT        the absolute path of a Unix socket, or a host name or address

@@ -9,21 +9,32 @@
 //! Connections are kept for the next message, at most four and for half a minute. Commands are sent
 //! together where PIPELINING is offered. What leaves is canonical: CR LF line ends, dots doubled, no NUL.
 //! Octets above 127 are passed unchanged to a server without 8BITMIME; what needs SMTPUTF8 goes to
-//! none without it. There is no TLS and no AUTH yet, so let it be a server of your own network.
+//! none without it.
+//!
+//! TLS is used where it is offered, with whatever certificate; a server that fails in it gets the mail in
+//! clear, and the log says so. `tls required` and `tls verify` never send in clear: then there is 451.
+//! At port 465 TLS begins with the first octet, and nothing is sent in clear but with `tls off`.
+//! Where the file `smtpauth` has the server's name we log in, and if the server is another machine `verify` is
+//! the default. A password goes in clear only to this machine, or where `tls off` is written.
 //!
 //! Arguments:
 //!   HOST         the server, a name or an address; IPv6 may have brackets
 //!   PORT         its port, 25 by default
 //!   xclient      tell it of the client by XCLIENT (name, address, port, HELO, protocol). It must take
 //!                that from us; connections are then not kept
+//!   tls          off; may: where it is offered; required; verify: required, with a certificate of HOST
+//!                that a CA has signed. By default verify where we log in, else may
+//!   ca           for verify, the absolute path of a file of CA certificates (PEM); by default the system's
 //!   timeout      seconds that one message may take, all in all; 120 by default, at most 180
 //!
 //! Config files: `smtproutes` (without HOST), lines `domain:server` or `domain:server:port`; see
-//! check_smtp_forward, which asks the same server at RCPT already.
+//! check_smtp_forward, which asks the same server at RCPT already. `smtpauth`, lines `HOST USER PASSWORD`,
+//! HOST as it is written in the argument or in smtproutes; let only the daemon's user read it. Of PLAIN,
+//! LOGIN and CRAM-MD5 what the server offers is used.
 //!
 //! Replies: `250 queued as NAME`, the last word of the server's answer; `554 Unable to queue message
 //! (WORDS OF THE SERVER)`, or `451` where it says 4xx (552 and 452 for size and space), with its enhanced
-//! status; `451 4.4.1 Unable to connect to HOST: ERROR`; `554 5.6.7` for want of SMTPUTF8; `452 4.5.3
+//! status; `451 4.4.1 Unable to connect to HOST: ERROR`, also where there is no TLS or no login; `554 5.6.7` for want of SMTPUTF8; `452 4.5.3
 //! Too many recipients` at RCPT.
 //!
 //! Karma: none.
@@ -37,7 +48,8 @@ use crate::client::smtp::pool::Pool;
 use crate::client::smtp::reply::Reply;
 use crate::config::routes::{Routes, Server};
 use crate::plugin::log::Level;
-use crate::plugin::next_hop::{Letter, addresses, told, unreachable};
+use crate::plugin::log::foreign;
+use crate::plugin::next_hop::{Letter, Protection, addresses, told, unreachable};
 use crate::plugin::program::refusal;
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
@@ -49,6 +61,7 @@ use std::time::Duration;
 struct SmtpForward {
     to: To,
     xclient: bool,
+    protection: Protection,
     timeout: Duration,
     pool: Pool,
 }
@@ -62,6 +75,7 @@ enum To {
 /// Makes the plugin of its line.
 pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let timeout = Duration::from_secs(args.number("timeout", 120, 1..=180));
+    let protection = Protection::load(args, setup);
     let (words, odd): (Vec<_>, Vec<_>) = args.rest().into_iter().partition(|it| it != "xclient");
     let xclient = !odd.is_empty();
     let to = match words.as_slice() {
@@ -77,7 +91,7 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
             Server { host: host.as_str().into(), port: 25 }
         })),
     };
-    Arc::new(SmtpForward { to, xclient, timeout, pool: Pool::default() })
+    Arc::new(SmtpForward { to, xclient, protection, timeout, pool: Pool::default() })
 }
 
 fn server(host: &str, rest: &[String]) -> Option<Server> {
@@ -124,7 +138,10 @@ impl Plugin for SmtpForward {
         };
         cx.lane(Lane::Writers)?;
         let letter = Letter::new(envelope, &message);
-        let outcome = self.hand_over(cx, &found, &letter);
+        let (outcome, note) = self.hand_over(cx, &server.host, &found, &letter);
+        if let Some(note) = note {
+            cx.log(Level::Notice, format!("skip, {}", foreign(note.as_bytes())));
+        }
         let queued = |reply: &Reply| {
             let name = reply.last_word().unwrap_or_else(|| "it".to_string());
             format!("queued as {name}")
@@ -142,7 +159,13 @@ impl SmtpForward {
         }
     }
 
-    fn hand_over(&self, cx: &Cx<'_>, servers: &[SocketAddr], letter: &Letter<'_>) -> Outcome {
+    fn hand_over(
+        &self,
+        cx: &Cx<'_>,
+        host: &str,
+        servers: &[SocketAddr],
+        letter: &Letter<'_>,
+    ) -> (Outcome, Option<String>) {
         let peer = cx.peer();
         let client = Client {
             name: peer.name.as_deref(),
@@ -152,7 +175,8 @@ impl SmtpForward {
             esmtp: cx.hello().is_some_and(|hello| hello.esmtp),
         };
         let client = self.xclient.then_some(client);
-        let next = NextHop { servers, me: &cx.config().rules.me, client };
+        let secure = Some(self.protection.of(host, servers));
+        let next = NextHop { servers, me: &cx.config().rules.me, client, secure };
         forward(&self.pool, &next, &letter.mail(), Deadline::after(self.timeout))
     }
 }

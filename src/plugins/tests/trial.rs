@@ -4,11 +4,14 @@
 use super::super::load::{Strictness, load};
 use crate::config::Defaults;
 use crate::config::files::Files;
+use crate::plugin::content::Stored;
+use crate::plugin::content::tests::FakeFile;
 use crate::plugin::log::{Event, Id, Level};
 use crate::plugin::question::{Answer, Ask, Lane, Place, Question};
 use crate::plugin::site::Site;
 use crate::plugin::visit::{Surroundings, Visit, Want};
 use crate::plugin::{Chain, Loaded, Moment, Peer};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,5 +136,9 @@ pub(in crate::plugins) struct Nobody;
 impl Ask for Nobody {
     fn ask(&self, questions: &[Question], _deadline: Duration) -> Vec<Arc<Answer>> {
         questions.iter().map(|_| Arc::new(Answer::TempFail)).collect()
+    }
+
+    fn file(&self) -> io::Result<Arc<dyn Stored>> {
+        Ok(Arc::new(FakeFile::default()))
     }
 }

@@ -1,8 +1,9 @@
-//! Plugins that ask a virus scanner, and what they share: the question to clamd and what follows from
-//! its answer.
+//! Plugins that look for viruses, and what those that ask a scanner share: the question to clamd and what
+//! follows from its answer.
 
 pub mod clamav;
 pub mod clamdscan;
+pub mod pattern_filter;
 
 use crate::client::clamd::{self, Finding};
 use crate::client::deadline::Deadline;

@@ -9,7 +9,7 @@
 //! answers with an error code, is named in the log and not asked until its points are right. One that
 //! lists nobody does no harm; it is named, too.
 
-use super::EventLoop;
+use super::{EventLoop, keys};
 use crate::dns::lists::{Listing, cause, classify};
 use crate::dns::{self, Kind, Question};
 use crate::plugin::Zone;
@@ -133,6 +133,9 @@ impl EventLoop {
 
     /// Something that was probed has answered.
     pub(super) fn probed(&mut self, asker: u64, answer: &Answer) {
+        if asker & keys::KEY != 0 {
+            return self.key_answered(asker, answer);
+        }
         let detail = usize::try_from(asker & 0xffff).unwrap_or_default();
         if asker == self.probes.asker(NAME, detail) {
             self.name_answered(detail, answer);

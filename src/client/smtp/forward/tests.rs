@@ -20,8 +20,9 @@ fn soon() -> Deadline {
 
 fn hand(hop: &Hop, pool: &Pool, mail: &Mail<'_>, deadline: Deadline) -> Outcome {
     let servers = [hop.address()];
-    let next = NextHop { servers: &servers, me: "mx.example.net", client: None };
-    forward(pool, &next, mail, deadline)
+    let me = "mx.example.net";
+    let next = NextHop { servers: &servers, me, client: None, secure: None };
+    forward(pool, &next, mail, deadline).0
 }
 
 fn to(recipients: &[&str]) -> Vec<String> {
@@ -347,10 +348,11 @@ fn the_client_is_told_of() {
         line.starts_with("XCLIENT").then(|| say("220 hop.example")).flatten()
     });
     let servers = [hop.address()];
-    let next = NextHop { servers: &servers, me: "mx.example.net", client: Some(client) };
+    let me = "mx.example.net";
+    let next = NextHop { servers: &servers, me, client: Some(client), secure: None };
     let pool = Pool::default();
     for _ in 0..2 {
-        let outcome = forward(&pool, &next, &mail(&to(&["b"]), PARTS), soon());
+        let (outcome, _) = forward(&pool, &next, &mail(&to(&["b"]), PARTS), soon());
         assert!(matches!(outcome, Outcome::Taken(_)), "{outcome:?}");
     }
     drop(pool);
@@ -376,7 +378,7 @@ fn the_client_is_told_of() {
         let servers = [hop.address()];
         let next = NextHop { servers: &servers, ..next };
         assert_eq!(
-            words(&forward(&Pool::default(), &next, &mail(&to(&["b"]), PARTS), soon())),
+            words(&forward(&Pool::default(), &next, &mail(&to(&["b"]), PARTS), soon()).0),
             expected
         );
     }

@@ -22,6 +22,11 @@ fn arguments() {
         ("queue/smtp-forward mail.example.net smtp", "", 1),
         ("queue/smtp-forward mail.example.net 25 more", "", 1),
         ("queue/smtp-forward mail.example.net timeout 181", "", 1),
+        ("queue/smtp-forward mail.example.net tls required", "", 0),
+        ("queue/smtp-forward mail.example.net 587 tls=off xclient", "", 0),
+        ("queue/smtp-forward mail.example.net tls perhaps", "", 1),
+        ("queue/smtp-forward mail.example.net tls verify", "", 1),
+        ("queue/smtp-forward mail.example.net tls verify ca /no/file", "", 1),
     ] {
         let files = Files::in_memory([("smtproutes".to_string(), routes.to_string())]);
         let mut problems = Vec::new();
