@@ -34,6 +34,7 @@ mod queue;
 mod reload;
 mod services;
 mod signals;
+mod sme;
 mod spamassassin;
 mod spool;
 mod tls;

@@ -16,6 +16,7 @@ mod message;
 mod plugins;
 mod print_dns;
 mod serve;
+mod sme;
 mod tls;
 
 use std::ffi::OsString;
@@ -111,6 +112,12 @@ static COMMANDS: &[Command] = &[
         summary: "the same for the database `configuration`",
         help: db::CONFIG_HELP,
         run: db::run_config,
+    },
+    Command {
+        name: "sme",
+        summary: "take over an SME Server's services, or make its databases here",
+        help: sme::HELP,
+        run: sme::run,
     },
     Command {
         name: "plugins",
