@@ -19,6 +19,7 @@ mod message;
 mod plugins;
 mod print_dns;
 mod serve;
+mod sme;
 mod tls;
 
 use std::ffi::OsString;
@@ -126,6 +127,10 @@ static COMMANDS: &[Command] = &[
         summary: "make the config folder say what SME Server's databases say",
         help: event::HELP,
         run: event::run,
+        name: "sme",
+        summary: "take over an SME Server's services, or make its databases here",
+        help: sme::HELP,
+        run: sme::run,
     },
     Command {
         name: "plugins",
