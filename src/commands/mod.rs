@@ -127,6 +127,8 @@ static COMMANDS: &[Command] = &[
         summary: "make the config folder say what SME Server's databases say",
         help: event::HELP,
         run: event::run,
+    },
+    Command {
         name: "sme",
         summary: "take over an SME Server's services, or make its databases here",
         help: sme::HELP,

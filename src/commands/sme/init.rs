@@ -1,7 +1,7 @@
 //! `mailreeve sme init`: the first records.
 
 use super::Words;
-use crate::commands::{DONE, Fault, complain, db, folder, print};
+use crate::commands::{DONE, Fault, complain, databases, db, folder, print};
 use crate::esmith::database::Database;
 use crate::esmith::file;
 use crate::esmith::first::{self, Name};
@@ -24,7 +24,7 @@ pub(super) fn run(words: &Words) -> Result<u8, Fault> {
         let report = first::configuration(database, &name)?;
         Ok((report, first::primary(database)))
     };
-    let (mut report, primary) = change(words, db::CONFIGURATION, configuration)?;
+    let (mut report, primary) = change(words, databases::CONFIGURATION, configuration)?;
     // An empty DomainName is the admin's own doing, and no domain.
     if let Some(primary) = primary {
         report.extend(change(words, "domains", |it| first::domains(it, &primary))?);
@@ -46,7 +46,7 @@ fn change<T>(
     name: &str,
     change: impl FnOnce(&mut Database) -> Result<T, Refusal>,
 ) -> Result<T, Fault> {
-    let path = db::place(words.databases.clone(), OsStr::new(name));
+    let path = databases::place(words.databases.clone(), OsStr::new(name));
     let failed = |error: std::io::Error| Fault::No(format!("{}: {error}", path.display()));
     let changed = if words.dry_run {
         change(&mut file::read(&path).map_err(failed)?)
