@@ -12,6 +12,9 @@ use crate::authn::dkim::{Outcome, Verified};
 use crate::authn::spf::SpfResult;
 use crate::dns::{Answer, Kind, Question};
 
+/// Domains of each kind that [`any_aligned`] looks at.
+pub const OTHERS_MAX: usize = 4;
+
 /// What is known of a message before it is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
@@ -114,6 +117,45 @@ pub fn evaluate<L: Lookup>(
     let rest = authors.iter().flat_map(|author| known.left(author, evidence)).collect();
     known.fetch(lookup, rest)?;
     Ok(judge(&known, evidence))
+}
+
+/// Whether one of these domains, for which others have seen SPF (`spf`) or a signature (`dkim`) pass,
+/// speaks for the author of a policy, by its record's modes. At most [`OTHERS_MAX`] of each are looked at.
+/// None where nobody can say.
+///
+/// # Errors
+/// An answer is missing.
+pub fn any_aligned<L: Lookup>(
+    lookup: &mut L,
+    applied: &Applied,
+    spf: &[String],
+    dkim: &[String],
+) -> Result<Option<bool>, L::Missing> {
+    let author = applied.author.as_str();
+    let of = |domains: &'_ [String], mode| {
+        domains.iter().take(OTHERS_MAX).map(|domain| (domain.clone(), mode)).collect::<Vec<_>>()
+    };
+    let all = [of(spf, applied.record.spf), of(dkim, applied.record.dkim)].concat();
+    let mut known = Known::default();
+    if !all.iter().any(|(domain, _)| domain == author) {
+        let relaxed = all
+            .iter()
+            .filter(|(domain, mode)| *mode == Alignment::Relaxed && may_be_kin(domain, author));
+        let mut wanted: Vec<Question> = relaxed.flat_map(|(domain, _)| walk_of(domain)).collect();
+        if !wanted.is_empty() {
+            wanted.extend(walk_of(author));
+        }
+        known.fetch(lookup, wanted)?;
+    }
+    let found: Vec<Option<bool>> =
+        all.iter().map(|(domain, mode)| known.aligned(domain, author, *mode)).collect();
+    Ok(if found.contains(&Some(true)) {
+        Some(true)
+    } else if found.contains(&None) {
+        None
+    } else {
+        Some(false)
+    })
 }
 
 fn judge(known: &Known, evidence: &Evidence<'_>) -> Judgement {

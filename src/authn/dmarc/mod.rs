@@ -8,5 +8,5 @@ pub mod discover;
 pub mod evaluate;
 pub mod record;
 
-pub use evaluate::{Applied, DmarcResult, Evidence, Judgement, evaluate};
+pub use evaluate::{Applied, DmarcResult, Evidence, Judgement, any_aligned, evaluate};
 pub use record::{Alignment, Policy, Record};

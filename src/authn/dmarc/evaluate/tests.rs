@@ -211,3 +211,30 @@ fn walks_are_bounded() {
     assert_eq!(below("a.b.co.uk", "co.uk"), "b.co.uk");
     assert_eq!(below("b.co.uk", "uk"), "co.uk");
 }
+
+/// What others have seen counts by the modes of the record.
+#[test]
+fn what_others_have_seen() {
+    const WORLD: &[(&str, &str)] =
+        &[("x.example", "p=reject"), ("!.mute", "!"), ("a.mute", "!"), ("mute", "!")];
+    for (author, modes, spf, dkim, expected, rounds) in [
+        ("a.x.example", "", "a.x.example", "", Some(true), 0),
+        ("a.x.example", "", "", "a.x.example", Some(true), 0),
+        ("a.x.example", "", "b.x.example", "", Some(true), 1),
+        ("a.x.example", "aspf=s", "b.x.example", "", Some(false), 0),
+        ("a.x.example", "aspf=s", "b.x.example", "x.example", Some(true), 1),
+        ("a.x.example", "adkim=s", "y.example", "x.example", Some(false), 1),
+        ("a.x.example", "", "y.other", "", Some(false), 0),
+        ("a.x.example", "", "", "", Some(false), 0),
+        ("a.mute", "", "b.mute", "", None, 1),
+    ] {
+        let record = Record::parse(format!("v=DMARC1; p=reject; {modes}").as_bytes()).unwrap();
+        let (author, domain) = (author.to_string(), author.to_string());
+        let applied = Applied { author, domain, record, policy: Policy::Reject };
+        let names =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_string).collect() };
+        let mut asked = Asked { world: World(WORLD), rounds: Vec::new() };
+        let Ok(found) = any_aligned(&mut asked, &applied, &names(spf), &names(dkim));
+        assert_eq!((found, asked.rounds.len()), (expected, rounds), "{modes} {spf} {dkim}");
+    }
+}
