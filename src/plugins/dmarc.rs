@@ -30,7 +30,8 @@
 //! optionally what it is for reports: `trusted_forwarder` (default), `mailing_list`, `local_policy`.
 //! `arc_trusted`: the same with domains only: those whose ARC seals, and the seals of domains below
 //! them, count. A chain is looked at where a message would be refused or marked and names such a domain
-//! as its newest; then Authentication-Results has an `arc=`.
+//! as its newest; then Authentication-Results has an `arc=`. `dmarc_discovery`: `tree` (default), or `psl`
+//! to find the domain of an organisation by the Public Suffix List, as before RFC 9989.
 //!
 //! Replies: `550 5.7.26 failed DMARC policy`, `550 5.7.26 empty from address, null sender?`,
 //! `550 5.7.26 unparseable from header`.
@@ -42,10 +43,11 @@
 
 use crate::authn::dkim::{Mail, Verified};
 use crate::authn::dmarc::author::Authors;
-use crate::authn::dmarc::{self, DmarcResult, Evidence, Judgement};
+use crate::authn::dmarc::{self, Discovery, DmarcResult, Evidence, Judgement};
 use crate::authn::spf::SpfResult;
 use crate::mail::authres;
 use crate::mail::headers::Headers;
+use crate::plugin::dmarc_discovery;
 use crate::plugin::facts::{Dmarc as Fact, Override};
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
@@ -66,6 +68,7 @@ struct Dmarc {
     reject_quarantine: bool,
     reporting: bool,
     forwarders: Forwarders,
+    discovery: Discovery,
 }
 
 /// Makes the plugin of its line.
@@ -74,7 +77,8 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let reporting = args.number("reporting", 1_u8, 0..=1) == 1;
     let policy = Policy::from_args(args, Reject::Never, RejectType::Perm);
     let forwarders = Forwarders::read(setup);
-    Arc::new(Dmarc { policy, reject_quarantine, reporting, forwarders })
+    let discovery = dmarc_discovery::read(setup);
+    Arc::new(Dmarc { policy, reject_quarantine, reporting, forwarders, discovery })
 }
 
 impl Plugin for Dmarc {
@@ -104,7 +108,7 @@ impl Plugin for Dmarc {
         for question in self.forwarders.questions(cx.peer().name.as_deref()) {
             cx.want(question);
         }
-        let judgement = judge(cx, &from)?;
+        let judgement = judge(cx, self.discovery, &from)?;
         let trust = self.trust(cx, mail, &from, &judgement)?;
         let verdict = self.act(cx, &from, judgement, trust);
         if self.reporting && !report::is_report(mail.header, &headers) {
@@ -142,11 +146,11 @@ impl From {
     }
 }
 
-fn judge(cx: &Cx<'_>, from: &From) -> Result<Judgement, Pending> {
+fn judge(cx: &Cx<'_>, discovery: Discovery, from: &From) -> Result<Judgement, Pending> {
     let facts = cx.mail_facts();
     let spf = facts.spf.as_ref().map(|spf| (&*spf.domain, spf.result));
     let signatures = facts.dkim.as_deref().map(|found| found.signatures.as_slice());
-    dmarc::evaluate(&mut cx.lookup(), &from.evidence(spf, signatures))
+    dmarc::evaluate(&mut cx.lookup(), discovery, &from.evidence(spf, signatures))
 }
 
 impl Dmarc {

@@ -8,5 +8,6 @@ pub mod discover;
 pub mod evaluate;
 pub mod record;
 
+pub use discover::Discovery;
 pub use evaluate::{Applied, DmarcResult, Evidence, Judgement, any_aligned, evaluate};
 pub use record::{Alignment, Policy, Record};

@@ -4,13 +4,14 @@
 use super::{Words, fault, resolver, spf};
 use crate::authn::Lookup;
 use crate::authn::dkim::{Mail, Verified, verify};
-use crate::authn::dmarc::{DmarcResult, Judgement, Policy, evaluate};
+use crate::authn::dmarc::{Discovery, DmarcResult, Judgement, Policy, evaluate};
 use crate::commands::message::{parse, read};
 use crate::commands::{DONE, Fault, LATER, NO, print};
 use crate::config::files::Files;
 use crate::config::nets::canonical;
 use crate::dns::{Kind, Question, Record, reverse_name};
 use crate::mail::authres;
+use crate::plugin::dmarc_discovery;
 use crate::plugin::site::Setup;
 use crate::plugins::dmarc::From;
 use crate::plugins::dmarc::forwarders::{Forwarders, Handover, Trust};
@@ -35,8 +36,8 @@ pub(super) fn run(file: &str, client: (IpAddr, &str, &str), words: &Words) -> Re
     let found = verify(&mail, from.authors.one(), now, &mut live).map_err(fault)?;
     let evidence =
         from.evidence(Some((&checked.identity.domain, checked.result)), Some(&found.signatures));
-    let judgement = evaluate(&mut live, &evidence).map_err(fault)?;
-    let forwarders = forwarders(&files);
+    let (forwarders, discovery) = settings(&files);
+    let judgement = evaluate(&mut live, discovery, &evidence).map_err(fault)?;
     let message = Message { ip, mail, from: &from, signatures: &found.signatures, now };
     let trust = trust(&forwarders, &message, &judgement, &mut live).map_err(fault)?;
     // A client that has not logged in, as the daemon writes it.
@@ -61,11 +62,12 @@ pub(super) fn run(file: &str, client: (IpAddr, &str, &str), words: &Words) -> Re
     })
 }
 
-/// The forwarders in the config folder.
-fn forwarders(files: &Files) -> Forwarders {
+/// The forwarders in the config folder, and how organisations are found.
+fn settings(files: &Files) -> (Forwarders, Discovery) {
     // What is wrong there is the business of check-config.
     let mut problems = Vec::new();
-    Forwarders::read(&Setup::new(files, &mut problems))
+    let setup = Setup::new(files, &mut problems);
+    (Forwarders::read(&setup), dmarc_discovery::read(&setup))
 }
 
 /// What is judged.

@@ -38,6 +38,7 @@ fn results() {
             domain: "example.org".to_string(),
             record: dmarc::Record { testing: true, ..dmarc::Record::default() },
             policy: dmarc::Policy::Reject,
+            discovery: Discovery::Tree,
         }),
         spf: false,
         dkim: false,
