@@ -8,6 +8,7 @@
 use super::discover::{Discovery, organisation, single};
 use super::record::{Alignment, Invalid, Policy, Psd, Record};
 use crate::authn::Lookup;
+use crate::authn::dkim::text::is_below;
 use crate::authn::dkim::{Outcome, Verified};
 use crate::authn::spf::SpfResult;
 use crate::dns::{Answer, Kind, Question};
@@ -429,6 +430,11 @@ impl Known {
             return Some(organisation(domain) == organisation(author));
         }
         let (ours, theirs) = (self.walk(author), self.walk(domain));
+        // An organisation is a domain above, so that who is not below the author's has another one. Its
+        // own name servers, which may fail on purpose, have no say in that.
+        if !ours.is_unknown && !is_below(domain, ours.organisation(author)) {
+            return Some(false);
+        }
         if ours.is_unknown || theirs.is_unknown {
             return None;
         }

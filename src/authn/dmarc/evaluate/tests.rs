@@ -288,3 +288,21 @@ fn by_the_public_suffix_list() {
         assert_eq!(found, (psl.to_string(), rounds), "{from} {spf} {dkim}");
     }
 }
+
+/// A stranger whose name servers fail on purpose makes nobody unsure whether he speaks for the author.
+#[test]
+fn strangers_out_of_reach() {
+    const WORLD: &[(&str, &str)] =
+        &[("bank.example", "p=reject"), ("evil.example", "!"), ("a.bank.example", "!")];
+    for (from, spf, dkim, expected) in [
+        ("bank.example", "", "evil.example", "fail bank.example reject"),
+        ("bank.example", "evil.example", "", "fail bank.example reject"),
+        ("bank.example", "evil.example temperror", "", "fail bank.example reject"),
+        ("b.bank.example", "", "evil.example", "fail bank.example reject"),
+        // Its own people may be who they say.
+        ("bank.example", "", "a.bank.example", "temperror bank.example reject"),
+    ] {
+        let (found, _) = judged(WORLD, from, spf, dkim);
+        assert_eq!(found, expected, "{from} {spf} {dkim}");
+    }
+}
