@@ -37,6 +37,7 @@ mod queue;
 mod reload;
 mod services;
 mod signals;
+mod sme;
 mod spamassassin;
 mod spool;
 mod tls;

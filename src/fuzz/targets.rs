@@ -320,6 +320,30 @@ fn dmarc_record() {
 }
 
 #[test]
+fn dmarc_report() {
+    let seeds: &[&[u8]] = &[
+        b"<?xml version=\"1.0\"?><feedback><report_metadata><org_name>a&amp;&#33;</org_name>\
+          <date_range><begin>1</begin></date_range></report_metadata><record><row><count>1</count>\
+          <policy_evaluated><reason><type>other</type></reason></policy_evaluated></row>\
+          <auth_results><spf><domain>a</domain><result>pass</result></spf></auth_results></record>\
+          </feedback>",
+        b"<!DOCTYPE x><feedback/>",
+    ];
+    drive("dmarc_report", seeds, crate::authn::dmarc::feedback::fuzz);
+}
+
+#[test]
+fn packed() {
+    let text = b"<feedback/>".repeat(9);
+    let seeds: &[&[u8]] = &[
+        &crate::mail::packed::tests::gzip(&text),
+        &crate::mail::packed::tests::zip(&[&text, b"x"], 8),
+        &crate::mail::packed::tests::zip(&[&text], 0),
+    ];
+    drive("packed", seeds, crate::mail::packed::fuzz);
+}
+
+#[test]
 fn dkim_key() {
     use crate::authn::dkim::testing::{ED25519_RECORD, RSA_RECORD};
     let seeds: &[&[u8]] = &[

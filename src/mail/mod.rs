@@ -11,6 +11,7 @@ pub mod fold;
 pub mod headers;
 pub mod mime;
 pub mod new_body;
+pub mod packed;
 pub mod received;
 pub mod stored;
 pub mod tnef;

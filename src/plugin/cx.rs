@@ -9,20 +9,18 @@ use crate::config::Config;
 use crate::dns;
 use crate::mail::edit::Edit;
 use crate::mail::new_body::NewBody;
-use crate::plugin::Hook;
-use crate::plugin::chain::Loaded;
 use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
 use crate::plugin::log::{Id, Level};
 use crate::plugin::lookup::{Asked, Lookup, Resolver, of_resolver};
 use crate::plugin::policy::{Policy, Reject};
 use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token};
+use crate::plugin::{Hook, chain::Loaded};
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
 use crate::store::{Op, Unavailable, reports::Judged};
-use std::any::Any;
-use std::cell::RefCell;
 use std::time::Duration;
+use std::{any::Any, cell::RefCell};
 
 pub use crate::plugin::ground::{
     Arrival, Effect, Ground, MessageView, Moment, Occasion, Peer, Staged,

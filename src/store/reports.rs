@@ -6,6 +6,7 @@
 //! `mailreeve_*`. The recorder thread alone writes. A mail never waits for it, and a fault costs
 //! rows of a report and nothing else.
 
+pub mod read;
 mod schema;
 
 use super::Failure;
