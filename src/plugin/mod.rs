@@ -63,6 +63,7 @@ pub mod codes;
 pub mod content;
 pub mod cx;
 pub mod dkim_keys;
+pub mod dmarc_discovery;
 pub mod draft;
 pub mod facts;
 pub mod ground;

@@ -108,6 +108,64 @@ fn a_message_is_judged_from_the_shell() {
     assert_eq!(parts[3], "dmarc=pass (p=reject) header.from=example.com");
 }
 
+/// Sealed with the key of RFC 8463 by h1.example, which says that DMARC passed there.
+const SEALED: &str = "\
+ARC-Seal: i=1; a=ed25519-sha256; d=h1.example; s=ed; cv=none; \
+    b=PW8oU2Obpj2Du8MolM7ls/F0JNVshdkkYJYbFqfFCQ6ptOzYfySpFQfrxwFaUUekzWX/PI1r7OOSYfyui9xyDg==\n\
+ARC-Message-Signature: i=1; a=ed25519-sha256; d=h1.example; s=ed; \
+    c=relaxed/relaxed; h=from:subject; \
+    bh=UrA8rmgY3eNBotmDWtzAmHyn5RyZv8Gea45sNGsP0zw=; \
+    b=NNqNXohXuvovw71OcnKMlsCquHlgK1cZkaffeJLTJrzESxJpxjFSy4Vwv8iIOHwJo7MHG74QfLLnjdkYDh6qBg==\n\
+ARC-Authentication-Results: i=1; h1.example; dmarc=pass (p=reject) \
+    header.from=bank.example\n\
+From: Joe <joe@bank.example>\n\
+Subject: Is dinner  ready?\n\
+\n\
+Hi.\n";
+
+/// What a forwarder has passed on is let through, as the daemon would; a key out of reach is no refusal.
+#[test]
+fn forwarders_count_from_the_shell() {
+    let house = House::new();
+    let file = house.path("message");
+    fs::write(&file, SEALED).unwrap();
+    let config = house.path("config");
+    let (config, path) = (config.to_str().unwrap(), file.to_str().unwrap());
+    let texts = |text: &str| Has::Texts(vec![text.to_string()]);
+    let policy = || ("_dmarc.bank.example", texts("v=DMARC1; p=reject"));
+    let key = || texts("v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
+    let (fails, revoked) = ((1, "reject", "dmarc=fail (p=reject)"), texts("v=DKIM1; p="));
+    let by_address = "dmarc=fail (p=reject, let through: mailing_list by its address)";
+    let sealed = "arc=pass (sealed by h1.example); \
+        dmarc=fail (p=reject, let through: trusted_forwarder sealed by h1.example)";
+    let broken = "arc=fail (message signature: public key: revoked); dmarc=fail (p=reject)";
+    let mute = "arc=temperror (message signature: public key: DNS failure); dmarc=fail (p=reject)";
+    for (forwarders, sealers, key, (code, disposition, said)) in [
+        ("", "", key(), fails),
+        ("192.0.2.0/24 mailing_list", "h1.example", key(), (0, "none", by_address)),
+        ("192.0.2.1", "", key(), fails),
+        ("h1.example", "", key(), fails),
+        ("", "h1.example", key(), (0, "none", sealed)),
+        ("", "h2.example", key(), fails),
+        ("", "h1.example", revoked, (1, "reject", broken)),
+        ("", "h1.example", Has::Fault, (75, "none", mute)),
+    ] {
+        house.set("dmarc_trusted", forwarders);
+        house.set("arc_trusted", sealers);
+        let names = Names::serve(0, &[policy(), ("ed._domainkey.h1.example", key)]);
+        let args = ["check", "dmarc", path, "--config", config, "--resolver", &names.address()];
+        let more = ["--ip", "192.0.2.9", "--helo", "h.example", "--mail-from", "u@list.example"];
+        let (found, output, errors) = run(&[&args[..], &more].concat(), b"");
+        assert_eq!(errors, "");
+        let expected = format!(
+            "mx.example.net; auth=none; spf=none smtp.mailfrom=list.example; dkim=none; {said} \
+             header.from=bank.example\n{disposition}\n"
+        );
+        let output = String::from_utf8(output).unwrap();
+        assert_eq!((found, output.as_str()), (Some(code), expected.as_str()), "{sealers}");
+    }
+}
+
 /// What is missing is said.
 #[test]
 fn used_wrongly() {

@@ -11,5 +11,6 @@ pub mod feedback;
 pub mod record;
 pub mod report;
 
-pub use evaluate::{Applied, DmarcResult, Evidence, Judgement, evaluate};
+pub use discover::Discovery;
+pub use evaluate::{Applied, DmarcResult, Evidence, Judgement, any_aligned, evaluate};
 pub use record::{Alignment, Policy, Record};
