@@ -28,6 +28,7 @@ mod karma;
 mod limits;
 mod log;
 mod memory;
+mod milter;
 mod names;
 mod nameserver;
 mod passwords;

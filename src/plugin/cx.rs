@@ -360,14 +360,12 @@ impl<'a> Cx<'a> {
 
     /// Changes what is known about the connection.
     pub fn facts_mut(&mut self) -> &mut Facts {
-        let now = self.ground.facts;
-        self.staged.facts.get_or_insert_with(|| Box::new(now.clone()))
+        self.staged.facts.get_or_insert_with(|| Box::new(self.ground.facts.clone()))
     }
 
     /// Changes what is known about the message.
     pub fn mail_facts_mut(&mut self) -> &mut MailFacts {
-        let now = self.ground.mail_facts;
-        self.staged.mail_facts.get_or_insert_with(|| Box::new(now.clone()))
+        self.staged.mail_facts.get_or_insert_with(|| Box::new(self.ground.mail_facts.clone()))
     }
 
     /// The client's address or user has the right to relay, or loses it.

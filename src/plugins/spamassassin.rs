@@ -37,9 +37,11 @@
 //!
 //! Karma: -1 for spam; 1 where SpamAssassin has learnt the message as ham, -1 as spam.
 //!
-//! When it cannot tell: the message passes as if nobody had asked, with a log line `error, WHY`.
+//! When it cannot tell: the message passes as if nobody had asked, with a log line `error, WHY`. A spamd that
+//! has failed three times in a row is left alone for `timeout` and half a minute, then one mail asks again.
 
 use crate::client::Fault;
+use crate::client::breaker::{Breaker, RESTS};
 use crate::client::deadline::Deadline;
 use crate::client::spamd::{Points, Report, Request, ask, is_of_spam, is_spam_field};
 use crate::client::stream;
@@ -85,6 +87,7 @@ struct SpamAssassin {
     add_headers: bool,
     size_limit: usize,
     timeout: Duration,
+    breaker: Breaker,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -192,6 +195,7 @@ impl SpamAssassin {
             ("domain", PerUser::Domain),
         ];
         let olds = [("rename", Old::Rename), ("drop", Old::Drop), ("keep", Old::Keep)];
+        let timeout = Duration::from_secs(args.number("timeout", 15, 1..=180));
         SpamAssassin {
             socket: socket(args),
             reject,
@@ -203,7 +207,8 @@ impl SpamAssassin {
             old: choice(args, "leave_old_headers", Old::Rename, &olds),
             add_headers: choice(args, "headers", true, &[("none", false)]),
             size_limit: args.number("size_limit", 500_000, 1..=1_000_000_000),
-            timeout: Duration::from_secs(args.number("timeout", 15, 1..=180)),
+            timeout,
+            breaker: Breaker::new(timeout),
         }
     }
 
@@ -382,12 +387,25 @@ impl Plugin for SpamAssassin {
             self.clear(cx, &message);
             return Ok(Verdict::Declined);
         }
-        cx.lane(Lane::Scanners)?;
+        let now = cx.now().mono;
+        // Asked once: who has not moved to the lane must not ask spamd, whatever others find out meanwhile.
+        let rests = self.breaker.rests(now);
+        if !rests {
+            cx.lane(Lane::Scanners)?;
+        }
         let user = self.user(cx, &envelope.recipients);
         let sender = envelope.mail.reverse_path.address();
         let sender = sender.map_or_else(|| "<>".to_string(), path);
         let parts = message.current.parts(message.received);
-        let answer = self.ask(&Request { user: &user, sender: &sender, parts });
+        let answer = if !rests && self.breaker.may_ask(now) {
+            let answer = self.ask(&Request { user: &user, sender: &sender, parts });
+            if let Some(news) = self.breaker.heard(now, answer.is_ok()) {
+                cx.log(Level::Warning, format!("info, spamd {news}"));
+            }
+            answer
+        } else {
+            Err(RESTS.into())
+        };
         self.clear(cx, &message);
         match answer {
             Ok(report) => {
