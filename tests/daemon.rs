@@ -35,6 +35,7 @@ mod peers;
 mod proxy;
 mod queue;
 mod reload;
+mod rspamd;
 mod services;
 mod signals;
 mod spamassassin;

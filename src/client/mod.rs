@@ -16,6 +16,7 @@ pub mod p0f;
 pub mod pipe;
 pub mod program;
 pub mod qmail;
+pub mod rspamd;
 pub mod shadow;
 pub mod smtp;
 pub mod spamd;

@@ -386,3 +386,15 @@ fn milter() {
     ];
     drive("milter", seeds, crate::client::milter::fuzz);
 }
+
+#[test]
+fn rspamd() {
+    let seeds: &[&[u8]] = &[
+        b"HTTP/1.1 200 OK\r\nContent-Length: 226\r\n\r\n{\"is_skipped\":true,\"score\":15.0,\
+          \"required_score\":15.0,\"action\":\"reject\",\"symbols\":{\"GTUBE\":{\"score\":0.0,\
+          \"options\":[\"a\",null,-1e-5]}},\"subject\":\"\\ud83d\\ude00\\n\"}",
+        b"{\"score\":1e308,\"action\":\"soft reject\",\"x\":[[[{}]]]}",
+        b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n{",
+    ];
+    drive("rspamd", seeds, crate::client::rspamd::fuzz);
+}

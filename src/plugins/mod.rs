@@ -52,6 +52,7 @@ pub mod rcpt_regexp;
 pub mod relay;
 pub mod resolvable_fromhost;
 pub mod rhsbl;
+pub mod rspamd;
 pub mod sender_permitted_from;
 pub mod spamassassin;
 pub mod tls;
@@ -241,6 +242,7 @@ pub static REGISTRY: &[Entry] = &[
         resolvable_fromhost::load,
     ),
     reputation("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
+    plugin("rspamd", &[], rspamd::load),
     reputation("sender_permitted_from", &[], sender_permitted_from::load),
     plugin("spamassassin", &[], spamassassin::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
