@@ -6,6 +6,7 @@ pub mod clamd;
 pub mod cvm;
 pub mod deadline;
 pub mod dovecot_auth;
+pub mod dspam;
 pub mod filter;
 pub mod imap_login;
 pub mod ldap_bind;

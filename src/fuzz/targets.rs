@@ -398,3 +398,12 @@ fn rspamd() {
     ];
     drive("rspamd", seeds, crate::client::rspamd::fuzz);
 }
+
+#[test]
+fn dspam() {
+    let seeds: &[&[u8]] = &[
+        b"tim; result=\"Spam\"; class=\"Spam\"; probability=1.0000; confidence=0.97; signature=1,4a\n",
+        b"warning\nX-DSPAM-Result: x; result=\"Innocent\"; probability=0; confidence=1; signature=N/A",
+    ];
+    drive("dspam", seeds, crate::client::dspam::fuzz);
+}

@@ -1,5 +1,5 @@
-//! What the plugins that ask a spam filter have in common: where it listens, what becomes of fields
-//! `X-Spam-…` that a message brings along, and the mark on a subject.
+//! What the plugins that ask a spam filter have in common: where it listens, in whose name it is asked,
+//! what becomes of fields `X-Spam-…` that a message brings along, and the mark on a subject.
 
 use crate::client::spamd::{Points, is_of_spam, is_spam_field};
 use crate::client::stream;
@@ -14,6 +14,9 @@ pub const USER_FIELD: &str = "X-Spam-User";
 
 /// Octets of a subject that is written anew.
 pub const SUBJECT_MAX: usize = 4_000;
+
+/// Octets of a user's name.
+const USER_MAX: usize = 128;
 
 /// Fields of others that are renamed, the rest is dropped, and the octets of one.
 const OLD_MAX: usize = 20;
@@ -142,6 +145,22 @@ pub fn points(args: &mut Args, key: &str, word: &str) -> Option<Points> {
         args.complain(format!("{key} {word}: give a number"));
     }
     found
+}
+
+/// The site's user: that of the file `user`, or `mailreeve`.
+pub fn account(cx: &Cx<'_>) -> String {
+    let account = cx.config().user.as_deref().unwrap_or("mailreeve");
+    account.split(':').next().unwrap_or_default().to_string()
+}
+
+/// What no one who runs as a user, or looks for his files, can misread.
+pub fn is_user(name: &str) -> bool {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-+@/".contains(&octet);
+    name.len() <= USER_MAX
+        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_')
+        && name.bytes().all(plain)
+        && !name.contains("..")
+        && !name.contains("//")
 }
 
 /// `status` as `Status`, `checker-version` as `Checker-Version`.

@@ -29,6 +29,7 @@ pub mod dmarc;
 pub mod dns_whitelist_soft;
 pub mod dnsbl;
 pub mod dont_require_anglebrackets;
+pub mod dspam;
 pub mod earlytalker;
 pub mod exe_filter;
 pub mod fcrdns;
@@ -163,6 +164,7 @@ pub static REGISTRY: &[Entry] = &[
     reputation("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
     plugin("dont_require_anglebrackets", &[], dont_require_anglebrackets::load),
+    plugin("dspam", &[], dspam::load),
     reputation(
         "earlytalker",
         &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],

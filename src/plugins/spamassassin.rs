@@ -46,7 +46,9 @@ use crate::plugin::log::{Level, foreign};
 use crate::plugin::next_hop::path;
 use crate::plugin::policy::reject_type_of;
 use crate::plugin::site::Setup;
-use crate::plugin::spam_fields::{Old, Socket, USER_FIELD, choice, mark_subject, points};
+use crate::plugin::spam_fields::{
+    Old, Socket, USER_FIELD, account, choice, is_user, mark_subject, points,
+};
 use crate::plugin::{
     Args, Cx, Hook, HookSet, Hooked, Lane, MessageView, Plugin, RejectType, Verdict,
 };
@@ -56,9 +58,6 @@ use std::time::Duration;
 
 /// The port of spamd.
 const PORT: u16 = 783;
-
-/// Octets of a user's name.
-const USER_MAX: usize = 128;
 
 struct SpamAssassin {
     socket: Socket,
@@ -149,10 +148,7 @@ impl SpamAssassin {
             [only] => per_user(self.per_user, only),
             _ => None,
         };
-        of_recipient.or_else(|| self.site_user.clone()).unwrap_or_else(|| {
-            let account = cx.config().user.as_deref().unwrap_or("mailreeve");
-            account.split(':').next().unwrap_or_default().to_string()
-        })
+        of_recipient.or_else(|| self.site_user.clone()).unwrap_or_else(|| account(cx))
     }
 
     fn ask(&self, request: &Request<'_>) -> Result<Report, Fault> {
@@ -216,16 +212,6 @@ impl SpamAssassin {
         cx.log(Level::Info, format!("fail, {kind}, {score}, > {threshold}{learn}"));
         self.reject_type.verdict((7, 1), "spam score exceeded threshold")
     }
-}
-
-/// What no one who runs as a user, or looks for his files, can misread.
-fn is_user(name: &str) -> bool {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-+@/".contains(&octet);
-    name.len() <= USER_MAX
-        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_')
-        && name.bytes().all(plain)
-        && !name.contains("..")
-        && !name.contains("//")
 }
 
 fn per_user(form: PerUser, recipient: &Address) -> Option<String> {
