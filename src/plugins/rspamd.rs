@@ -43,6 +43,7 @@ use crate::client::deadline::Deadline;
 use crate::client::rspamd::{Action, Report, Request, ask};
 use crate::client::spamd::Points;
 use crate::plugin::log::{Level, foreign};
+use crate::plugin::next_hop::path;
 use crate::plugin::policy::reject_type_of;
 use crate::plugin::site::Setup;
 use crate::plugin::spam_fields::{Old, Socket, choice, mark_subject, points};
@@ -181,9 +182,10 @@ fn fields(cx: &Cx<'_>) -> Vec<(&'static str, String)> {
     fields.push(("Queue-Id", cx.id().to_string()));
     if let Some(envelope) = cx.envelope() {
         let sender = envelope.mail.reverse_path.address();
-        fields.push(("From", sender.map(ToString::to_string).unwrap_or_default()));
+        // In brackets: an empty value would be no sender at all, where `<>` is the null sender.
+        fields.push(("From", sender.map_or_else(|| "<>".to_string(), path)));
         let recipients = envelope.recipients.iter().take(RECIPIENTS_MAX);
-        fields.extend(recipients.map(|recipient| ("Rcpt", recipient.to_string())));
+        fields.extend(recipients.map(|recipient| ("Rcpt", path(recipient))));
     }
     fields
 }

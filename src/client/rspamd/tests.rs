@@ -103,14 +103,21 @@ fn a_message_is_asked_about() {
         subject: None,
     };
     assert_eq!(report, expected);
-    // Over TCP, and an answer that ends with the connection.
+    // An answer that ends with the connection.
+    let open = b"HTTP/1.0 200\r\n\r\n{\"action\":\"reject\",\"score\":1}".to_vec();
+    let (path, thread) = serve("open", open, 1, true);
+    let report = ask_it(Place::Unix(&path), Duration::from_secs(60)).unwrap();
+    assert_eq!(report.action, Action::Reject);
+    heard(&path, thread);
+    // Over TCP. This server reads to the end before it closes, so that nothing is lost by a reset.
     let server = Server::start(&[
         Play::Say(""),
-        Play::Say("HTTP/1.0 200\r\n\r\n{\"action\":\"reject\",\"score\":1}"),
-        Play::Close,
+        Play::Say(
+            "HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n{\"action\":\"reject\",\"score\":2}",
+        ),
     ]);
-    let place = Place::Tcp(server.address());
-    assert_eq!(ask_it(place, Duration::from_secs(60)).unwrap().action, Action::Reject);
+    let report = ask_it(Place::Tcp(server.address()), Duration::from_secs(60)).unwrap();
+    assert_eq!(report.score, Points::from(2));
     assert_eq!(server.heard().first().map(String::as_str), Some("POST /checkv2 HTTP/1.1"));
 }
 

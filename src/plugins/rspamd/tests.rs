@@ -79,9 +79,9 @@ fn rspamd_is_told_of_client_and_envelope() {
             "IP: 192.0.2.1",
             "Helo: client.example",
             "Queue-Id: 7",
-            "From: a@example.org",
-            "Rcpt: tim@example.com",
-            "Rcpt: tom@example.com",
+            "From: <a@example.org>",
+            "Rcpt: <tim@example.com>",
+            "Rcpt: <tom@example.com>",
         ]
     );
     assert!(message.starts_with("Authentication-Results: mx.example.net"), "{message}");
