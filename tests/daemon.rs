@@ -36,6 +36,7 @@ mod peers;
 mod proxy;
 mod queue;
 mod reload;
+mod rspamd;
 mod services;
 mod signals;
 mod sme;

@@ -410,3 +410,24 @@ fn milter() {
     ];
     drive("milter", seeds, crate::client::milter::fuzz);
 }
+
+#[test]
+fn rspamd() {
+    let seeds: &[&[u8]] = &[
+        b"HTTP/1.1 200 OK\r\nContent-Length: 226\r\n\r\n{\"is_skipped\":true,\"score\":15.0,\
+          \"required_score\":15.0,\"action\":\"reject\",\"symbols\":{\"GTUBE\":{\"score\":0.0,\
+          \"options\":[\"a\",null,-1e-5]}},\"subject\":\"\\ud83d\\ude00\\n\"}",
+        b"{\"score\":1e308,\"action\":\"soft reject\",\"x\":[[[{}]]]}",
+        b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n{",
+    ];
+    drive("rspamd", seeds, crate::client::rspamd::fuzz);
+}
+
+#[test]
+fn dspam() {
+    let seeds: &[&[u8]] = &[
+        b"tim; result=\"Spam\"; class=\"Spam\"; probability=1.0000; confidence=0.97; signature=1,4a\n",
+        b"warning\nX-DSPAM-Result: x; result=\"Innocent\"; probability=0; confidence=1; signature=N/A",
+    ];
+    drive("dspam", seeds, crate::client::dspam::fuzz);
+}

@@ -29,6 +29,7 @@ pub mod dmarc;
 pub mod dns_whitelist_soft;
 pub mod dnsbl;
 pub mod dont_require_anglebrackets;
+pub mod dspam;
 pub mod earlytalker;
 pub mod exe_filter;
 pub mod fcrdns;
@@ -52,6 +53,7 @@ pub mod rcpt_regexp;
 pub mod relay;
 pub mod resolvable_fromhost;
 pub mod rhsbl;
+pub mod rspamd;
 pub mod sender_permitted_from;
 pub mod spamassassin;
 pub mod tls;
@@ -162,6 +164,7 @@ pub static REGISTRY: &[Entry] = &[
     reputation("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
     plugin("dont_require_anglebrackets", &[], dont_require_anglebrackets::load),
+    plugin("dspam", &[], dspam::load),
     reputation(
         "earlytalker",
         &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],
@@ -241,6 +244,7 @@ pub static REGISTRY: &[Entry] = &[
         resolvable_fromhost::load,
     ),
     reputation("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
+    plugin("rspamd", &[], rspamd::load),
     reputation("sender_permitted_from", &[], sender_permitted_from::load),
     plugin("spamassassin", &[], spamassassin::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
