@@ -1,6 +1,7 @@
 //! Blocking clients of what a message is handed to, and of what is asked about it. They run on lanes
 //! only.
 
+pub mod append;
 pub mod checkpassword;
 pub mod clamd;
 pub mod cvm;

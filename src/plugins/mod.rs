@@ -21,6 +21,7 @@ pub mod bogus_bounce;
 pub mod check_goodrcptto;
 pub mod check_smtp_forward;
 pub mod connection_time;
+pub mod content_log;
 pub mod count_unrecognized_commands;
 pub mod denysoft_multi_rcpt;
 pub mod dkim;
@@ -153,6 +154,7 @@ pub static REGISTRY: &[Entry] = &[
     plugin("check_goodrcptto", &[], check_goodrcptto::load),
     plugin("check_smtp_forward", &[], check_smtp_forward::load),
     plugin("connection_time", &[], connection_time::load),
+    plugin("content_log", &[], content_log::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
     plugin("dkim", &[], dkim::load),
