@@ -24,6 +24,7 @@ pub mod connection_time;
 pub mod content_log;
 pub mod count_unrecognized_commands;
 pub mod denysoft_multi_rcpt;
+pub mod disclaimer;
 pub mod dkim;
 pub mod dkim_sign;
 pub mod dmarc;
@@ -157,6 +158,7 @@ pub static REGISTRY: &[Entry] = &[
     plugin("content_log", &[], content_log::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
+    plugin("disclaimer", &[], disclaimer::load),
     plugin("dkim", &[], dkim::load),
     plugin("dkim_sign", &[], dkim_sign::load),
     plugin("dmarc", &[], dmarc::load),
