@@ -2,6 +2,7 @@
 //! only.
 
 pub mod breaker;
+pub mod append;
 pub mod checkpassword;
 pub mod clamd;
 pub mod cvm;

@@ -368,6 +368,18 @@ fn uri() {
 }
 
 #[test]
+fn extend() {
+    let seeds: &[&[u8]] = &[
+        b"Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\n--b\r\nContent-Type: text/html; \
+          charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>=C3=BC=\r\n</bo=\r\ndy>=\r\n--b--\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\nSGk=\r\n\
+          --b\r\nContent-Type: message/rfc822\r\n\r\n\r\nx\r\n--b--\r\n",
+        b"Content-Type: text/html\r\n\r\n<p></body></html>",
+    ];
+    drive("extend", seeds, crate::mail::extend::fuzz);
+}
+
+#[test]
 fn tnef() {
     let seeds: &[&[u8]] = &[
         b"x\x9f>\"\x01\0\x01\x06\x90\x08\0\x04\0\0\0\0\0\x01\0\x01\0\x02\x02\x90\x06\0\x02\0\0\0\x01\0\

@@ -21,8 +21,10 @@ pub mod bogus_bounce;
 pub mod check_goodrcptto;
 pub mod check_smtp_forward;
 pub mod connection_time;
+pub mod content_log;
 pub mod count_unrecognized_commands;
 pub mod denysoft_multi_rcpt;
+pub mod disclaimer;
 pub mod dkim;
 pub mod dkim_sign;
 pub mod dmarc;
@@ -155,8 +157,10 @@ pub static REGISTRY: &[Entry] = &[
     plugin("check_goodrcptto", &[], check_goodrcptto::load),
     plugin("check_smtp_forward", &[], check_smtp_forward::load),
     plugin("connection_time", &[], connection_time::load),
+    plugin("content_log", &[], content_log::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
+    plugin("disclaimer", &[], disclaimer::load),
     plugin("dkim", &[], dkim::load),
     plugin("dkim_sign", &[], dkim_sign::load),
     plugin("dmarc", &[], dmarc::load),
