@@ -1,8 +1,8 @@
 //! Blocking clients of what a message is handed to, and of what is asked about it. They run on lanes
 //! only.
 
-pub mod breaker;
 pub mod append;
+pub mod breaker;
 pub mod checkpassword;
 pub mod clamd;
 pub mod cvm;

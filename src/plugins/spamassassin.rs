@@ -130,7 +130,6 @@ impl SpamAssassin {
             ("address", PerUser::Address),
             ("domain", PerUser::Domain),
         ];
-        let olds = [("rename", Old::Rename), ("drop", Old::Drop), ("keep", Old::Keep)];
         let timeout = Duration::from_secs(args.number("timeout", 15, 1..=180));
         SpamAssassin {
             socket: Socket::from_args(args, "spamd_socket", PORT),
@@ -273,8 +272,6 @@ impl Plugin for SpamAssassin {
         } else {
             Err(RESTS.into())
         };
-        self.clear(cx, &message);
-        let answer = self.ask(&Request { user: &user, sender: &sender, parts });
         self.old.clear(cx, &message);
         match answer {
             Ok(report) => {
