@@ -7,10 +7,10 @@
 //! believed: they are renamed or dropped, also where Rspamd could not be asked. Its score is added to
 //! the score `spam_score`, at which `handler` looks.
 //!
-//! Of Rspamd's actions `reject` refuses, `soft reject` and `greylist` put off, `rewrite subject` and
-//! `add header` mark; `discard` accepts and throws away, `quarantine` delivers to be looked at. Rspamd's
-//! own module `greylist`, which needs its Redis, takes that action away when a message comes again.
-//! Where that module is off, write `greylist pass`, or such mail is put off until its sender gives up.
+//! Of Rspamd's actions `reject` refuses, `soft reject` puts off, `rewrite subject` and `add header` mark;
+//! `discard` accepts and throws away, `quarantine` delivers to be looked at. `greylist` does nothing by
+//! itself: Rspamd's own module of that name, which needs its Redis, makes `soft reject` of it for a
+//! message that is new. Put off without that module, mail would be so until its sender gives up.
 //!
 //! Arguments:
 //!   socket             path of Rspamd's socket, or `IP:PORT`, or `localhost:PORT`; by default
@@ -18,7 +18,7 @@
 //!   reject             `yes` (default) refuses what Rspamd wants refused; `no`, or 0, only marks it; a
 //!                      number refuses from this score on, whatever Rspamd wants
 //!   reject_type        `perm` (default), `temp`, `disconnect`, `temp_disconnect`
-//!   greylist           `defer` (default), or `pass`: that action does nothing
+//!   greylist           `pass` (default), or `defer`: that action puts off too
 //!   subject_prefix     the prefix for `rewrite subject` where Rspamd does not say what the subject shall
 //!                      be, one word; by default the line of the file, or `*** SPAM ***`
 //!   leave_old_headers  `rename` (default) makes `X-Old-Spam-…` of fields that came with the message,
@@ -102,7 +102,7 @@ impl Rspamd {
             socket: Socket::from_args(args, "socket", PORT),
             reject,
             reject_type: choice(args, "reject_type", RejectType::Perm, &types),
-            defers_greylist: choice(args, "greylist", true, &greylist),
+            defers_greylist: choice(args, "greylist", false, &greylist),
             prefix: prefix.unwrap_or_else(|| "*** SPAM ***".to_string()),
             old: Old::from_args(args),
             add_headers: choice(args, "headers", true, &[("none", false)]),

@@ -108,8 +108,8 @@ fn each_action_is_done() {
             LATER,
             "fail, soft reject, 5.0 of 15.0, deferred",
         ),
-        ("grey", "greylist", "5", "", LATER, "fail, greylist, 5.0 of 15.0, deferred"),
-        ("grey2", "greylist", "5", "greylist pass", "", "pass, greylist, 5.0 of 15.0"),
+        ("grey", "greylist", "5", "greylist defer", LATER, "fail, greylist, 5.0 of 15.0, deferred"),
+        ("grey2", "greylist", "5", "", "", "pass, greylist, 5.0 of 15.0"),
         ("throw", "discard", "9", "", "", "fail, tolerated, discard, 9.0 of 15.0"),
     ] {
         let played = play(name, said(action, score), arguments, "Subject: x");
