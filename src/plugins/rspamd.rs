@@ -37,8 +37,11 @@
 //! Karma: -1 for spam.
 //!
 //! When it cannot tell: the message passes as if nobody had asked, with a log line `error, WHY`; with
-//! `defer_on_error yes` it is put off.
+//! `defer_on_error yes` it is put off. An Rspamd that has failed three times in a row is left alone for `timeout`
+//! and half a minute, then one mail asks again.
 
+use crate::client::Fault;
+use crate::client::breaker::{Breaker, RESTS};
 use crate::client::deadline::Deadline;
 use crate::client::rspamd::{Action, Report, Request, ask};
 use crate::client::spamd::Points;
@@ -70,6 +73,7 @@ struct Rspamd {
     max_size: usize,
     timeout: Duration,
     defer_on_error: bool,
+    breaker: Breaker,
 }
 
 #[derive(Clone, Copy)]
@@ -98,6 +102,7 @@ impl Rspamd {
         let prefix = prefix.or_else(|| setup.scalar("subject_prefix").map(|line| line.text));
         let greylist = [("defer", true), ("pass", false)];
         let defers = [("yes", true), ("1", true), ("no", false), ("0", false)];
+        let timeout = Duration::from_secs(args.number("timeout", 15, 1..=180));
         Rspamd {
             socket: Socket::from_args(args, "socket", PORT),
             reject,
@@ -107,9 +112,16 @@ impl Rspamd {
             old: Old::from_args(args),
             add_headers: choice(args, "headers", true, &[("none", false)]),
             max_size: args.number("max_size", 10_000_000, 1..=1_000_000_000),
-            timeout: Duration::from_secs(args.number("timeout", 15, 1..=180)),
+            timeout,
             defer_on_error: choice(args, "defer_on_error", false, &defers),
+            breaker: Breaker::new(timeout),
         }
+    }
+
+    fn ask(&self, cx: &Cx<'_>, message: &MessageView<'_>) -> Result<Report, Fault> {
+        let parts = message.current.parts(message.received);
+        let request = Request { fields: &fields(cx), parts };
+        ask(self.socket.place(), &request, Deadline::after(self.timeout))
     }
 
     fn refuses(&self, report: &Report) -> bool {
@@ -208,10 +220,21 @@ impl Plugin for Rspamd {
             old.inspect(|old| old.clear(cx, &message));
             return Ok(Verdict::Declined);
         }
-        cx.lane(Lane::Scanners)?;
-        let parts = message.current.parts(message.received);
-        let request = Request { fields: &fields(cx), parts };
-        let answer = ask(self.socket.place(), &request, Deadline::after(self.timeout));
+        let now = cx.now().mono;
+        // Asked once: who has not moved to the lane must not ask Rspamd, whatever others find out meanwhile.
+        let rests = self.breaker.rests(now);
+        if !rests {
+            cx.lane(Lane::Scanners)?;
+        }
+        let answer = if !rests && self.breaker.may_ask(now) {
+            let answer = self.ask(cx, &message);
+            if let Some(news) = self.breaker.heard(now, answer.is_ok()) {
+                cx.log(Level::Warning, format!("info, rspamd {news}"));
+            }
+            answer
+        } else {
+            Err(RESTS.into())
+        };
         old.inspect(|old| old.clear(cx, &message));
         match answer {
             Ok(report) => {

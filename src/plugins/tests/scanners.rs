@@ -2,6 +2,7 @@
 
 use crate::client::clamd::tests::{Act, Fake};
 use crate::client::milter::tests as milter;
+use crate::client::rspamd::tests as rspamd;
 use crate::client::spamd::tests::{answer, heard, serve};
 use crate::plugins::tests::trial::Trial;
 use std::path::PathBuf;
@@ -38,13 +39,19 @@ fn spamd(name: &str) -> (PathBuf, End) {
     (path.clone(), Box::new(move || drop(heard(&path, thread))))
 }
 
+fn rspamd(name: &str) -> (PathBuf, End) {
+    let ham = rspamd::answer(&rspamd::verdict("no action", "1.5"));
+    let (path, thread) = rspamd::serve(name, ham, 1, false);
+    (path.clone(), Box::new(move || drop(rspamd::heard(&path, thread))))
+}
+
 fn filter(name: &str) -> (PathBuf, End) {
     let greeting = milter::greeting(6, 0xff, 0);
     let fake = milter::Fake::start(name, &[(b'O', greeting)], 0);
     (fake.path.clone(), Box::new(|| drop(fake.heard())))
 }
 
-const ROWS: [Row; 3] = [
+const ROWS: [Row; 4] = [
     Row {
         plugin: "virus::clamdscan",
         name: "clamd",
@@ -62,6 +69,15 @@ const ROWS: [Row; 3] = [
         reply: "250 ",
         start: spamd,
         passes: "pass, Ham, -0.1 < 1.0",
+    },
+    Row {
+        plugin: "rspamd",
+        name: "rspamd",
+        line: ("rspamd socket", "defer_on_error yes timeout 20"),
+        error: ("error,", ", deferred"),
+        reply: "451 4.3.0 ",
+        start: rspamd,
+        passes: "pass, no action, 1.5 of 15.0",
     },
     Row {
         plugin: "milter",
