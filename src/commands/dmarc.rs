@@ -26,7 +26,8 @@ show   prints the aggregate reports in each FILE (- for standard input), which
        Exit code 1: some FILE holds no report that can be read.
 report prints the reports (RFC 9990) about the mail of a day (UTC), yesterday's if
        none is named, one XML document behind the other. They are not sent yet, so
-       --dry-run has to be said. Exit code 75: the database is busy.
+       --dry-run has to be said. What a report has no room for is said in it, and
+       on standard error. Exit code 75: the database is busy.
 
   --config DIR     the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                    /etc/mailreeve, /var/service/qpsmtpd/config
@@ -74,7 +75,12 @@ fn report(config: Option<PathBuf>, day: Option<&str>) -> Result<u8, Fault> {
     let files = folder::open(folder::find(config)?);
     let (site, _) = load(&files, &folder::defaults(), None, Strictness::Start);
     let Some(settings) = &site.store.reports else { return Ok(DONE) };
-    let found = read::of_day(&settings.path, begin, &mut |report| print(&xml(report)));
+    let found = read::of_day(&settings.path, begin, &mut |report| {
+        if let Some(error) = report.error() {
+            complain(&format!("mailreeve dmarc: report {}: {error}\n", report.id));
+        }
+        print(&xml(report));
+    });
     found.map(|()| DONE).map_err(|failure| {
         let what = failure.to_string();
         if what.contains("locked") { Fault::Later(what) } else { Fault::No(what) }

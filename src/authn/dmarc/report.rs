@@ -20,6 +20,17 @@ pub struct Report {
     pub policy: Vec<(&'static str, String)>,
     /// What was seen, each once, with its count.
     pub rows: Vec<(Row, u64)>,
+    /// Messages that `rows` had no room for.
+    pub left_out: u64,
+}
+
+impl Report {
+    /// What the reader has to know of what is missing (the element `error`); None where nothing is.
+    pub fn error(&self) -> Option<String> {
+        let (left_out, rows) = (self.left_out, self.rows.len());
+        (left_out > 0)
+            .then(|| format!("not complete: more than {rows} rows; messages left out: {left_out}"))
+    }
 }
 
 /// What messages have in common that are counted together.
@@ -70,6 +81,9 @@ pub fn xml(report: &Report) -> String {
             xml.text("begin", &report.begin.to_string());
             xml.text("end", &report.end.to_string());
         });
+        if let Some(error) = report.error() {
+            xml.text("error", &error);
+        }
         xml.text("generator", concat!("mailreeve ", env!("CARGO_PKG_VERSION")));
     });
     xml.within("policy_published", |xml| {
@@ -178,6 +192,7 @@ mod tests {
             end: 1_795_651_199,
             policy: vec![("domain", "a.example".to_string()), ("np", String::new())],
             rows: vec![(row, 7), (spared, 1)],
+            left_out: 0,
         };
         let read = Feedback::parse(xml(&report).as_bytes()).expect("a report");
         assert_eq!(read.organisation, "</result>&<??\"?x");
@@ -186,5 +201,13 @@ mod tests {
         let results = ["dkim b.example/</result>&<??\"?x fail", "spf c.example pass"];
         assert_eq!(read.records[0].results, results);
         assert!(!xml(&report).contains("<np>"));
+        assert!(!xml(&report).contains("<error>"));
+        let incomplete = xml(&Report { left_out: 5, ..report });
+        let error = "<error>not complete: more than 2 rows; messages left out: 5</error>";
+        assert!(
+            incomplete.contains(&format!("</date_range>\n{error}\n<generator>")),
+            "{incomplete}"
+        );
+        assert!(Feedback::parse(incomplete.as_bytes()).is_ok());
     }
 }

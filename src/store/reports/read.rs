@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-/// Different rows of one report; what more there is, is left out.
+/// Different rows of one report; what more there is, is left out and counted.
 const ROWS_MAX: usize = 20_000;
 
 /// Shows the reports whose window begins at `begin`, in seconds since 1970, to `visit`. A file that is
@@ -22,10 +22,16 @@ pub fn of_day(path: &Path, begin: u64, visit: &mut dyn FnMut(&Report)) -> Result
     if !path.try_exists().map_err(|error| failure(&error))? {
         return Ok(());
     }
-    try_of_day(path, begin, visit).map_err(|error| failure(&error))
+    try_of_day(path, begin, ROWS_MAX, visit).map_err(|error| failure(&error))
 }
 
-fn try_of_day(path: &Path, begin: u64, visit: &mut dyn FnMut(&Report)) -> rusqlite::Result<()> {
+/// With so many different rows in each report at most.
+pub(super) fn try_of_day(
+    path: &Path,
+    begin: u64,
+    rows_max: usize,
+    visit: &mut dyn FnMut(&Report),
+) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(super::BUSY_TIME_MAX)?;
@@ -46,6 +52,7 @@ fn try_of_day(path: &Path, begin: u64, visit: &mut dyn FnMut(&Report)) -> rusqli
         for (column, name) in (3..).zip(names) {
             policy.push((name, row.get(column)?));
         }
+        let (rows, left_out) = rows(&connection, id, rows_max)?;
         visit(&Report {
             organisation: row.get(1)?,
             email: row.get(2)?,
@@ -53,13 +60,19 @@ fn try_of_day(path: &Path, begin: u64, visit: &mut dyn FnMut(&Report)) -> rusqli
             begin,
             end: begin + DAY - 1,
             policy,
-            rows: rows(&connection, id)?,
+            rows,
+            left_out,
         });
     }
     Ok(())
 }
 
-fn rows(connection: &Connection, report: i64) -> rusqlite::Result<Vec<(Row, u64)>> {
+/// The rows of a report, and how many messages are in none of them.
+fn rows(
+    connection: &Connection,
+    report: i64,
+    rows_max: usize,
+) -> rusqlite::Result<(Vec<(Row, u64)>, u64)> {
     let mut statement = connection.prepare(
         "SELECT record.id, source_ip, disposition, policy, dkim, spf, new.reason, old.comment,
          f.domain, s.domain, t.domain FROM report_record AS record
@@ -78,7 +91,7 @@ fn rows(connection: &Connection, report: i64) -> rusqlite::Result<Vec<(Row, u64)
         "SELECT domain, result FROM report_record_spf
          JOIN domain ON domain.id = domain_id WHERE report_record_id = ?",
     )?;
-    let mut counted = BTreeMap::<Row, u64>::new();
+    let (mut counted, mut left_out) = (BTreeMap::<Row, u64>::new(), 0);
     let mut found = statement.query([report])?;
     while let Some(row) = found.next()? {
         let id: i64 = row.get(0)?;
@@ -105,11 +118,13 @@ fn rows(connection: &Connection, report: i64) -> rusqlite::Result<Vec<(Row, u64)
             signatures,
             checked,
         };
-        if counted.len() < ROWS_MAX || counted.contains_key(&row) {
+        if counted.len() < rows_max || counted.contains_key(&row) {
             *counted.entry(row).or_default() += 1;
+        } else {
+            left_out += 1;
         }
     }
-    Ok(counted.into_iter().collect())
+    Ok((counted.into_iter().collect(), left_out))
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {

@@ -219,3 +219,26 @@ fn texts_are_cut_at_characters() {
         assert_eq!(cut(text, max), expected);
     }
 }
+
+/// A report that is full still counts what it has rows for, and says how much is missing.
+#[test]
+fn what_a_full_report_leaves_out_is_counted() {
+    let folder = Folder::new("full");
+    let mut reports = Reports::open(&folder.settings()).unwrap();
+    let of = |last: u8| judged(&format!("192.0.2.{last}"));
+    let messages = [1, 2, 3, 1, 4, 3, 2, 1].map(of);
+    assert_eq!(reports.write(&messages, 1_795_651_200), Ok(0));
+    drop(reports);
+    for (rows_max, counts, left_out, error) in [
+        (2, &[3, 2][..], 3, Some("not complete: more than 2 rows; messages left out: 3")),
+        (4, &[3, 2, 2, 1], 0, None),
+    ] {
+        let mut seen = Vec::new();
+        let mut visit = |report: &crate::authn::dmarc::report::Report| {
+            let counts: Vec<u64> = report.rows.iter().map(|(_, count)| *count).collect();
+            seen.push((counts, report.left_out, report.error()));
+        };
+        read::try_of_day(&folder.settings().path, 1_795_564_800, rows_max, &mut visit).unwrap();
+        assert_eq!(seen, [(counts.to_vec(), left_out, error.map(str::to_string))]);
+    }
+}
