@@ -36,6 +36,12 @@ keygen  makes a key: the files private (PEM, mode 0400), selector and public in
         is no fault. The selector is `default` (`ed25519`) unless given. --all is
         for every record of type domain in SME Server's database `domains` (in
         the folder that ESMITH_DB or DBPATH names, else in /home/e-smith/db).
+        Keys in the config folder sign from the next reload on, and a daemon that
+        runs sees them and reloads by itself. The records should be published
+        first. So, before --all above all: write `disabled` into dkim_signing (or
+        `D disabled` for one domain), make the keys, publish what is printed, and
+        take the line out when `mailreeve print-dns --check D` finds it in DNS.
+        Until then mail goes out unsigned.
 sign    prints the message in FILE with a signature above it. The key is RSA or
         Ed25519, PKCS#1 or PKCS#8. --canon is relaxed/relaxed unless given.
 verify  prints a line for each signature of the message in FILE: the result, d=,
