@@ -4,6 +4,7 @@
 //! message means is decided once (`headers`), so that filters, signatures and the reader's mail client
 //! see the same mail.
 
+pub mod attached;
 pub mod authres;
 pub mod date;
 pub mod edit;
