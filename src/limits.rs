@@ -178,6 +178,10 @@ pub const HOOK_QUESTIONS_MAX: usize = 150;
 /// Octets of answers that one hook's plugins are given.
 pub const HOOK_ANSWERS_MAX: usize = 64 * 1_024;
 
+/// Octets of an answer that is small, and may have the last quarter of [`HOOK_ANSWERS_MAX`]: a policy is
+/// told in less, a DKIM key of 4,096 bits too.
+pub const SMALL_ANSWER_MAX: usize = 1_024;
+
 /// Octets of answers over all sessions; above it questions are answered "nobody knows".
 pub const ANSWERS_IN_MEMORY_MAX: usize = 16 * 1_024 * 1_024;
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Packages in Cargo.lock, ours included. One more is a decision: raise it in a commit of its own
 /// that says what the package is for and why its work is not done here.
-const PACKAGES_MAX: usize = 145;
+const PACKAGES_MAX: usize = 149;
 
 /// Lines of a file, tests included.
 const FILE_LINES_MAX: usize = 500;

@@ -10,6 +10,8 @@
 //! counts (section 5.2); older ones break as soon as somebody changes the message, which is what ARC is
 //! for.
 
+pub mod results;
+
 use crate::authn::Lookup;
 use crate::authn::dkim::canon::{Canon, Wanted, hash_body};
 use crate::authn::dkim::fields::{Fields, write_field, write_own_field};
@@ -22,7 +24,7 @@ use crate::authn::dkim::{Algorithm, Mail, Reason};
 use crate::dns::{Answer, Question};
 use crate::mail::headers::Field;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// Sets of one message (RFC 8617 section 4.2.1).
 pub const INSTANCES_MAX: usize = 50;
@@ -115,13 +117,29 @@ pub struct Chain {
     /// Octets at the end of the body that the newest message signature does not cover (`l=`): anybody may
     /// have added them.
     pub uncovered: u64,
+    /// The value of the newest ARC-Authentication-Results: what the checks came to when its hand got the
+    /// message ([`results::testimony`] reads it). Empty where there is no chain or it fails; of a chain
+    /// that nobody can tell of it is not proven.
+    pub results: Vec<u8>,
 }
 
 impl Chain {
-    fn broken(fault: Fault) -> Chain {
-        let (sealers, uncovered) = (Vec::new(), 0);
-        Chain { status: fault.status(), fault: Some(fault), sealers, uncovered }
+    fn none() -> Chain {
+        let (sealers, results) = (Vec::new(), Vec::new());
+        Chain { status: Status::None, fault: None, sealers, uncovered: 0, results }
     }
+
+    fn broken(fault: Fault) -> Chain {
+        Chain { status: fault.status(), fault: Some(fault), ..Chain::none() }
+    }
+}
+
+/// `d=` of the newest seal, in lower case and A-labels, which nobody has checked yet: who is not waiting
+/// for this name can do without the check. None where there is no whole chain.
+pub fn claimed_sealer(mail: &Mail<'_>) -> Option<String> {
+    let sets = sets(&Fields::new(mail.header, mail.headers)).ok()?;
+    let tags = Tags::parse(sets.last()?.seal.value).ok()?;
+    Some(signature::show(&tags).domain).filter(|domain| !domain.is_empty())
 }
 
 /// Checks a message's chain (RFC 8617 section 5.2). `now` is seconds since 1970.
@@ -140,26 +158,36 @@ pub fn verify<L: Lookup>(mail: &Mail<'_>, now: u64, lookup: &mut L) -> Result<Ch
     });
     let (sets, seals, message) = match read {
         Ok(Some(read)) => read,
-        Ok(None) => {
-            let (sealers, uncovered) = (Vec::new(), 0);
-            return Ok(Chain { status: Status::None, fault: None, sealers, uncovered });
-        }
+        Ok(None) => return Ok(Chain::none()),
         Err(fault) => return Ok(Chain::broken(fault)),
     };
-    let keys = Keys::ask(seals.iter().map(|seal| &seal.shown).chain([&message.shown]), lookup)?;
+    // The newest hand first: where its name is only claimed, nobody is asked about the others, who could
+    // keep its own key out of reach.
+    let (mut keys, newest) = (Keys::default(), seals.len());
+    keys.ask(seals.last().map(|seal| &seal.shown).into_iter().chain([&message.shown]), lookup)?;
     let mut faults = message.header(&fields, &keys).err().into_iter().collect::<Vec<Fault>>();
-    faults.extend(broken_seals(&sets, &seals, &keys));
+    faults.extend(broken_seals(&sets, &seals, &keys, newest..=newest));
+    let is_final = |fault: &&Fault| fault.status() == Status::Fail;
+    if !faults.iter().any(|fault| is_final(&fault)) {
+        keys.ask(seals.iter().map(|seal| &seal.shown), lookup)?;
+        faults.extend(broken_seals(&sets, &seals, &keys, 1..=newest.saturating_sub(1)));
+    }
     // What is wrong for good counts more than what is not known.
-    let worst = faults.iter().find(|fault| fault.status() == Status::Fail).or(faults.first());
+    let worst = faults.iter().find(is_final).or(faults.first());
     let uncovered = match worst {
         Some(fault) => Err(*fault),
         None => message.body(mail),
     };
+    let results = || sets.last().map_or_else(Vec::new, |set| set.results.value.to_vec());
     Ok(match uncovered {
+        Err(fault) if fault.status() == Status::TempError => {
+            Chain { results: results(), ..Chain::broken(fault) }
+        }
         Err(fault) => Chain::broken(fault),
         Ok(uncovered) => {
+            let results = results();
             let sealers = seals.into_iter().map(|seal| seal.shown.domain).collect();
-            Chain { status: Status::Pass, fault: None, sealers, uncovered }
+            Chain { status: Status::Pass, fault: None, sealers, uncovered, results }
         }
     })
 }
@@ -249,23 +277,29 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
 
 // ------------------------------------------------------------------ keys
 
-/// The keys under all selectors of the chain.
+/// The keys under the selectors of the chain.
+#[derive(Default)]
 struct Keys(Vec<(Question, Answer)>);
 
 impl Keys {
-    /// Asks for them in one round.
+    /// Asks, in one round, for those that are not known yet.
     fn ask<'s, L: Lookup>(
+        &mut self,
         shown: impl Iterator<Item = &'s Shown>,
         lookup: &mut L,
-    ) -> Result<Keys, L::Missing> {
+    ) -> Result<(), L::Missing> {
         let mut questions: Vec<Question> = Vec::new();
         for question in shown.map(key_question) {
-            if !questions.contains(&question) {
+            let is_known = self.0.iter().any(|(known, _)| *known == question);
+            if !is_known && !questions.contains(&question) {
                 questions.push(question);
             }
         }
-        let answers = lookup.ask_all(questions.clone())?;
-        Ok(Keys(questions.into_iter().zip(answers).collect()))
+        if !questions.is_empty() {
+            let answers = lookup.ask_all(questions.clone())?;
+            self.0.extend(questions.into_iter().zip(answers));
+        }
+        Ok(())
     }
 
     fn of(&self, shown: &Shown) -> &Answer {
@@ -323,8 +357,14 @@ fn read_seal(tags: &Tags<'_>) -> Result<Seal, Reason> {
     Ok(Seal { shown, algorithm, signature, hole: tags.place("b").unwrap_or_default() })
 }
 
-/// Checks each seal on its own set and all sets below it, in the relaxed form (RFC 8617 section 5.1.1).
-fn broken_seals(sets: &[Set<'_>], seals: &[Seal], keys: &Keys) -> Vec<Fault> {
+/// Checks the seals of these numbers on their own set and all sets below it, in the relaxed form
+/// (RFC 8617 section 5.1.1).
+fn broken_seals(
+    sets: &[Set<'_>],
+    seals: &[Seal],
+    keys: &Keys,
+    numbers: RangeInclusive<usize>,
+) -> Vec<Fault> {
     let (mut below, mut faults) = (Vec::new(), Vec::new());
     for (number, (set, seal)) in (1..).zip(sets.iter().zip(seals)) {
         write_field(&mut below, &set.results, Canon::Relaxed);
@@ -336,7 +376,9 @@ fn broken_seals(sets: &[Set<'_>], seals: &[Seal], keys: &Keys) -> Vec<Fault> {
         };
         let (algorithm, signature) = (seal.algorithm, seal.signature.as_slice());
         let signed = Signed { algorithm, signature, is_strict: true };
-        if let (Err(reason), _) = signed.check(keys.of(&seal.shown), data) {
+        if !numbers.contains(&number) {
+            // Only part of what is below another.
+        } else if let (Err(reason), _) = signed.check(keys.of(&seal.shown), data) {
             faults.push(Fault::Seal(number, reason));
         }
         write_field(&mut below, &set.seal, Canon::Relaxed);
@@ -400,6 +442,8 @@ pub fn fuzz(data: &[u8]) {
     let Ok(chain) = verify(&Mail::of(&stored), 1_700_000_000, &mut NoKeys);
     assert_eq!(chain.fault.is_none(), chain.status == Status::None);
     assert!(chain.status != Status::Pass && chain.sealers.is_empty() && chain.uncovered == 0);
+    assert!(chain.results.is_empty(), "without a key a chain fails");
+    results::fuzz(data);
 }
 
 /// Name servers that know nothing.

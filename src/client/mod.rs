@@ -1,11 +1,14 @@
 //! Blocking clients of what a message is handed to, and of what is asked about it. They run on lanes
 //! only.
 
+pub mod append;
+pub mod breaker;
 pub mod checkpassword;
 pub mod clamd;
 pub mod cvm;
 pub mod deadline;
 pub mod dovecot_auth;
+pub mod dspam;
 pub mod filter;
 pub mod imap_login;
 pub mod ldap_bind;
@@ -16,6 +19,7 @@ pub mod p0f;
 pub mod pipe;
 pub mod program;
 pub mod qmail;
+pub mod rspamd;
 pub mod shadow;
 pub mod smtp;
 pub mod spamd;

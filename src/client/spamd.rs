@@ -50,6 +50,14 @@ impl Points {
     }
 }
 
+impl Points {
+    /// Without what is behind the point, rounded down.
+    pub fn whole(self) -> i32 {
+        // It fits: seven digits are read at most.
+        i32::try_from(self.0.div_euclid(1_000)).unwrap_or(i32::MAX)
+    }
+}
+
 impl From<i32> for Points {
     fn from(points: i32) -> Points {
         Points(i64::from(points) * 1_000)

@@ -53,10 +53,10 @@ dmarc      says what the message in FILE comes to if a client at IP sends it for
            ADDR (RFC 9989). The first line is the Authentication-Results that it
            would get (SPF, DKIM, DMARC); the second what is to be done with it:
            pass, or what the author's domain wants: none, quarantine or reject.
-           Trusted forwarders (`dmarc_trusted`) are not looked for. Needs no
-           config folder. Exit code 0: pass or none; 1: quarantine, reject, or a
-           From without a domain to ask; 75: a name server failed (temperror),
-           and so nothing is to be done.
+           What a forwarder in `dmarc_trusted` or `arc_trusted` has passed on is
+           none. Needs no config folder. Exit code 0: pass or none; 1: quarantine,
+           reject, or a From without a domain to ask; 75: a name server failed
+           (temperror, or a forwarder out of reach), and so nothing is to be done.
 
   --config DIR         the config folder; else MAILREEVE_CONFIG, QPSMTPD_CONFIG,
                        /etc/mailreeve, /var/service/qpsmtpd/config

@@ -5,6 +5,8 @@
 //! Two things differ. What would corrupt a record is refused, and a change that could not be stored is
 //! never told as done.
 
+mod journal;
+
 use crate::commands::databases::{CONFIGURATION, place};
 use crate::commands::{DONE, Fault, NO, complain, wants_help};
 use crate::esmith::database::Database;
@@ -16,6 +18,7 @@ use lexopt::Arg;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::path::PathBuf;
 
 pub(super) const HELP: &str = "\
@@ -58,6 +61,9 @@ SME Server keeps its services. `mailreeve db --help` has the commands.
 /// How the original ends when it is used wrongly.
 const DIED: u8 = 255;
 
+/// Where the system's log listens.
+const LOG: &str = "/dev/log";
+
 /// A property and its value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
@@ -83,6 +89,19 @@ enum Change<'a> {
     SetType(&'a [u8], &'a [u8]),
     DeleteProperties(&'a [u8], &'a [&'a [u8]]),
     Delete(&'a [u8]),
+}
+
+impl Change<'_> {
+    /// The key of the record, as it is stored.
+    fn key(&self) -> &[u8] {
+        match self {
+            Change::Set(key, ..) | Change::SetDefault(key, ..) => key.trim_ascii(),
+            Change::SetProperties(key, _)
+            | Change::SetType(key, _)
+            | Change::DeleteProperties(key, _)
+            | Change::Delete(key) => key,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -151,9 +170,18 @@ fn carry_out(
             }
         },
         Task::Change(change) => {
-            let done = file::change(&path, &now(), |database| apply(database, &change))
-                .map_err(|error| Fault::No(failed(error)))?
-                .map_err(|refusal| Fault::No(refusal.to_string()))?;
+            let mut lines = Vec::new();
+            let done = file::change(&path, &now(), |database| {
+                let key = change.key();
+                let before = database.get(key).cloned();
+                let done = apply(database, &change);
+                lines = journal::lines(&path, key, before.as_ref(), database.get(key));
+                done
+            })
+            .map_err(|error| Fault::No(failed(error)))?
+            .map_err(|refusal| Fault::No(refusal.to_string()))?;
+            // Where nobody keeps a log the change is as good.
+            let _unlogged = journal::send(Path::new(LOG), &log_time(), &lines);
             Ok(if done { DONE } else { NO })
         }
     }
@@ -162,6 +190,13 @@ fn carry_out(
 /// The local time as C's `ctime` writes it.
 pub(super) fn now() -> String {
     stamp(&local(i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)))
+}
+
+/// The same as syslog has it (RFC 3164 section 4.1.2).
+fn log_time() -> String {
+    let time = local(i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX));
+    let (month, day, hour) = (time.month_name(), time.day, time.hour);
+    format!("{month} {day:2} {hour:02}:{:02}:{:02}", time.minute, time.second)
 }
 
 fn stamp(time: &LocalTime) -> String {

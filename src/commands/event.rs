@@ -128,6 +128,7 @@ fn happen(places: &Places, is_dry: bool) -> Result<u8, Fault> {
     }
     target.links(&places.config.join("peers"), &expand::links(&sources));
     spamassassin(places, &sources, &mut target);
+    certificate(places, &sources, &mut target);
     target.keys(&places.at("home/e-smith/dkim_keys"), &places.config.join("dkim"));
     for warning in &target.warnings {
         complain(&format!("mailreeve event: warning: {warning}\n"));
@@ -251,6 +252,54 @@ fn names(folder: &Path) -> Vec<String> {
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
+}
+
+/// The file that the line `tls` names, from the certificate of the web server: `modSSL` says where, else
+/// it is that of our name. Where there is none, one that is its own.
+fn certificate(places: &Places, sources: &Sources, target: &mut Target) {
+    use crate::esmith::defaults::{property, scalar};
+    let configuration = &sources.configuration;
+    let path = places.config.parent().unwrap_or(&places.config).join("ssl/cert.pem");
+    if path.exists() && places.at("etc/e-smith/templates").exists() {
+        return;
+    }
+    let part = |key| scalar(configuration, key).unwrap_or_else(|| "localhost".to_string());
+    let host = format!("{}.{}", part("SystemName"), part("DomainName"));
+    let named = |name: &str| property(configuration.get(b"modSSL")?, name);
+    let usual = |kind: &str| places.at(&format!("home/e-smith/ssl.{kind}/{host}.{kind}"));
+    let key = named("key").map_or_else(|| usual("key"), PathBuf::from);
+    let crt = named("crt").map_or_else(|| usual("crt"), PathBuf::from);
+    let chain = named("CertificateChainFile").map(PathBuf::from);
+    let mut text = String::new();
+    for part in [Some(key), Some(crt), chain].into_iter().flatten() {
+        match read_bounded(&part) {
+            Ok(octets) => text.push_str(String::from_utf8_lossy(&octets).trim_end()),
+            Err(error) if path.exists() => {
+                // One that we made for want of another is nothing to warn of each time.
+                if named("crt").is_some() {
+                    let shown = part.display();
+                    let what = format!("{shown}: {error}: the certificate stays as it is");
+                    target.warnings.push(what);
+                }
+                return;
+            }
+            Err(_) => {
+                text.clear();
+                break;
+            }
+        }
+        text.push('\n');
+    }
+    if text.is_empty() {
+        match crate::server::tls::self_signed(&[host], crate::server::clock::unix()) {
+            Ok((certificate, key)) => text = format!("{key}{certificate}"),
+            Err(why) => {
+                target.faults.push(format!("{}: {why}", path.display()));
+                return;
+            }
+        }
+    }
+    target.secret(&path, &text);
 }
 
 /// Where SME Server does not write them itself, a file of its own in SpamAssassin's folder.

@@ -258,7 +258,8 @@ impl Tree {
     }
 }
 
-fn made_room(path: &Path) -> io::Result<()> {
+/// Makes the folder that a file is to lie in.
+pub(super) fn made_room(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) => fs::create_dir_all(folder),
         None => Ok(()),
@@ -266,7 +267,7 @@ fn made_room(path: &Path) -> io::Result<()> {
 }
 
 /// Puts a file with this text in the place of the one that is there, with its owner and mode.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // A leading dot keeps it out of folders whose every file is a list.
     let draft = path.with_file_name(format!(".{name}.{:016x}", random::u64()?));

@@ -10,6 +10,7 @@ mod databases;
 mod db;
 mod demo;
 mod dkim;
+mod dmarc;
 mod event;
 mod folder;
 mod import;
@@ -18,6 +19,7 @@ mod message;
 mod plugins;
 mod print_dns;
 mod serve;
+mod sme;
 mod tls;
 
 use std::ffi::OsString;
@@ -91,6 +93,12 @@ static COMMANDS: &[Command] = &[
         run: dkim::run,
     },
     Command {
+        name: "dmarc",
+        summary: "aggregate reports: dmarc show those of others, dmarc report ours",
+        help: dmarc::HELP,
+        run: dmarc::run,
+    },
+    Command {
         name: "print-dns",
         summary: "the DNS records to publish for a domain's mail",
         help: print_dns::HELP,
@@ -119,6 +127,12 @@ static COMMANDS: &[Command] = &[
         summary: "make the config folder say what SME Server's databases say",
         help: event::HELP,
         run: event::run,
+    },
+    Command {
+        name: "sme",
+        summary: "take over an SME Server's services, or make its databases here",
+        help: sme::HELP,
+        run: sme::run,
     },
     Command {
         name: "plugins",

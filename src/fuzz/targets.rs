@@ -320,6 +320,30 @@ fn dmarc_record() {
 }
 
 #[test]
+fn dmarc_report() {
+    let seeds: &[&[u8]] = &[
+        b"<?xml version=\"1.0\"?><feedback><report_metadata><org_name>a&amp;&#33;</org_name>\
+          <date_range><begin>1</begin></date_range></report_metadata><record><row><count>1</count>\
+          <policy_evaluated><reason><type>other</type></reason></policy_evaluated></row>\
+          <auth_results><spf><domain>a</domain><result>pass</result></spf></auth_results></record>\
+          </feedback>",
+        b"<!DOCTYPE x><feedback/>",
+    ];
+    drive("dmarc_report", seeds, crate::authn::dmarc::feedback::fuzz);
+}
+
+#[test]
+fn packed() {
+    let text = b"<feedback/>".repeat(9);
+    let seeds: &[&[u8]] = &[
+        &crate::mail::packed::tests::gzip(&text),
+        &crate::mail::packed::tests::zip(&[&text, b"x"], 8),
+        &crate::mail::packed::tests::zip(&[&text], 0),
+    ];
+    drive("packed", seeds, crate::mail::packed::fuzz);
+}
+
+#[test]
 fn dkim_key() {
     use crate::authn::dkim::testing::{ED25519_RECORD, RSA_RECORD};
     let seeds: &[&[u8]] = &[
@@ -341,6 +365,18 @@ fn uri() {
         b"Subject: www.a.com\r\nContent-Type: text/html; charset=utf-7\r\n\r\n+ADw-a href=http://b.com+AD4-",
     ];
     drive("uri", seeds, crate::mail::uri::fuzz);
+}
+
+#[test]
+fn extend() {
+    let seeds: &[&[u8]] = &[
+        b"Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\n--b\r\nContent-Type: text/html; \
+          charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>=C3=BC=\r\n</bo=\r\ndy>=\r\n--b--\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\nSGk=\r\n\
+          --b\r\nContent-Type: message/rfc822\r\n\r\n\r\nx\r\n--b--\r\n",
+        b"Content-Type: text/html\r\n\r\n<p></body></html>",
+    ];
+    drive("extend", seeds, crate::mail::extend::fuzz);
 }
 
 #[test]
@@ -385,4 +421,25 @@ fn milter() {
         b"m\x0a\xff\xff\xff\xffX-A\0\0b\x03abce\x04<a>\0+\x04<b>\0-\x04<b>\0q\x02w\0p\0s\0f\0",
     ];
     drive("milter", seeds, crate::client::milter::fuzz);
+}
+
+#[test]
+fn rspamd() {
+    let seeds: &[&[u8]] = &[
+        b"HTTP/1.1 200 OK\r\nContent-Length: 226\r\n\r\n{\"is_skipped\":true,\"score\":15.0,\
+          \"required_score\":15.0,\"action\":\"reject\",\"symbols\":{\"GTUBE\":{\"score\":0.0,\
+          \"options\":[\"a\",null,-1e-5]}},\"subject\":\"\\ud83d\\ude00\\n\"}",
+        b"{\"score\":1e308,\"action\":\"soft reject\",\"x\":[[[{}]]]}",
+        b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n{",
+    ];
+    drive("rspamd", seeds, crate::client::rspamd::fuzz);
+}
+
+#[test]
+fn dspam() {
+    let seeds: &[&[u8]] = &[
+        b"tim; result=\"Spam\"; class=\"Spam\"; probability=1.0000; confidence=0.97; signature=1,4a\n",
+        b"warning\nX-DSPAM-Result: x; result=\"Innocent\"; probability=0; confidence=1; signature=N/A",
+    ];
+    drive("dspam", seeds, crate::client::dspam::fuzz);
 }

@@ -198,6 +198,23 @@ impl Current {
         }
     }
 
+    /// No edit has changed what the parts of the message are: its body and the fields that tell how to
+    /// take it apart (`Content-…`, `MIME-Version`) are the received ones, whatever stands around them.
+    pub fn has_received_parts(&self, received: &[u8]) -> bool {
+        fn text(field: Field<'_>) -> (&[u8], &[u8]) {
+            (field.name, field.value.trim_ascii())
+        }
+        let is_ours = |field: &Field<'_>| {
+            let prefix = field.name.get(..8).unwrap_or_default();
+            prefix.eq_ignore_ascii_case(b"Content-")
+                || field.name.eq_ignore_ascii_case(b"MIME-Version")
+        };
+        let Ok(before) = Headers::index(received) else { return false };
+        let before = before.iter(received).filter(is_ours).map(text);
+        let now = self.headers.iter(self.header(received)).filter(is_ours).map(text);
+        self.received_body().is_some() && before.eq(now)
+    }
+
     /// What a delivery writes: the header block, the separator, the body.
     pub fn parts<'a>(&'a self, received: &'a [u8]) -> [&'a [u8]; 3] {
         [self.header(received), b"\r\n", self.body(received)]

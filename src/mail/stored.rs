@@ -73,7 +73,8 @@ fn block(octets: &[u8]) -> &[u8] {
     window
 }
 
-fn with_crlf(block: &[u8]) -> Cow<'_, [u8]> {
+/// The text with every line end as CR LF.
+pub fn with_crlf(block: &[u8]) -> Cow<'_, [u8]> {
     let is_bare = |feed: usize| feed == 0 || block.get(feed - 1) != Some(&b'\r');
     let bare = memchr::memchr_iter(b'\n', block).filter(|feed| is_bare(*feed)).count();
     if bare == 0 {

@@ -9,20 +9,18 @@ use crate::config::Config;
 use crate::dns;
 use crate::mail::edit::Edit;
 use crate::mail::new_body::NewBody;
-use crate::plugin::Hook;
-use crate::plugin::chain::Loaded;
 use crate::plugin::facts::{Facts, Immunity, MailFacts, Naughty, RejectType};
 use crate::plugin::log::{Id, Level};
 use crate::plugin::lookup::{Asked, Lookup, Resolver, of_resolver};
 use crate::plugin::policy::{Policy, Reject};
 use crate::plugin::question::{Answer, Lane, Memo, Pending, Place, Question, Token};
+use crate::plugin::{Hook, chain::Loaded};
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Hello, Transaction};
 use crate::smtp::verdict::Verdict;
 use crate::store::{Op, Unavailable, reports::Judged};
-use std::any::Any;
-use std::cell::RefCell;
 use std::time::Duration;
+use std::{any::Any, cell::RefCell};
 
 pub use crate::plugin::ground::{
     Arrival, Effect, Ground, MessageView, Moment, Occasion, Peer, Staged,
@@ -362,14 +360,12 @@ impl<'a> Cx<'a> {
 
     /// Changes what is known about the connection.
     pub fn facts_mut(&mut self) -> &mut Facts {
-        let now = self.ground.facts;
-        self.staged.facts.get_or_insert_with(|| Box::new(now.clone()))
+        self.staged.facts.get_or_insert_with(|| Box::new(self.ground.facts.clone()))
     }
 
     /// Changes what is known about the message.
     pub fn mail_facts_mut(&mut self) -> &mut MailFacts {
-        let now = self.ground.mail_facts;
-        self.staged.mail_facts.get_or_insert_with(|| Box::new(now.clone()))
+        self.staged.mail_facts.get_or_insert_with(|| Box::new(self.ground.mail_facts.clone()))
     }
 
     /// The client's address or user has the right to relay, or loses it.

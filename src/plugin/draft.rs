@@ -1,9 +1,11 @@
 //! A body that a plugin makes anew, without holding all of it in memory ([`Draft`]).
 
+use crate::client::words;
 use crate::limits::BODY_BLOCK;
 use crate::plugin::content::{Contents, Intake};
+use crate::plugin::log::Level;
 use crate::plugin::question::{Ask, Lane, Pending, Place};
-use crate::plugin::{Cx, MessageView};
+use crate::plugin::{Cx, MessageView, Verdict};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -59,8 +61,8 @@ impl Write for Draft<'_> {
 /// A message in one piece, as it stands.
 pub enum Whole<'a> {
     /// The received one.
-    Received(&'a [u8]),
-    /// One whose body was replaced.
+    Received(&'a Contents),
+    /// One whose body, or the fields that tell how to take it apart, were changed.
     Copied(Contents),
 }
 
@@ -68,8 +70,16 @@ impl Whole<'_> {
     /// Its octets.
     pub fn octets(&self) -> &[u8] {
         match self {
-            Whole::Received(octets) => octets,
+            Whole::Received(contents) => contents.octets(),
             Whole::Copied(contents) => contents.octets(),
+        }
+    }
+
+    /// A pass over it has gone past `upto`: the pages behind it need not stay in memory.
+    pub fn passed(&self, upto: usize) {
+        match self {
+            Whole::Received(contents) => contents.passed(upto),
+            Whole::Copied(contents) => contents.passed(upto),
         }
     }
 }
@@ -91,21 +101,28 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// The message in one piece. The received one is given as it came, though its header may have been
-    /// edited; where its body was replaced, the present message is copied.
+    /// The message in one piece, for who takes it apart. It is the received one, for as long as the edits
+    /// so far have changed neither its body nor a field `Content-…` or `MIME-Version`: others, such as
+    /// our own Received, are not in it then. After that it is a copy of the present message.
     ///
     /// # Errors
     /// [`Pending`] where a copy has to be made, and not yet on [`Lane::Writers`]; the inner error is the
     /// system's.
     pub fn whole(&self, message: &MessageView<'a>) -> Result<io::Result<Whole<'a>>, Pending> {
-        if message.current.received_body().is_some() {
-            return Ok(Ok(Whole::Received(message.received)));
+        if message.current.has_received_parts(message.received) {
+            return Ok(Ok(Whole::Received(message.contents)));
         }
         let mut draft = self.draft(usize::MAX)?;
         let parts = message.current.parts(message.received);
         let written = parts.iter().try_for_each(|part| draft.write_all(part));
         Ok(written.and_then(|()| draft.finish()).map(Whole::Copied))
     }
+}
+
+/// The answer of a check that needs the whole message where [`Cx::whole`] cannot give it: later.
+pub fn unreadable(cx: &mut Cx<'_>, error: &io::Error) -> Verdict {
+    cx.log(Level::Error, format!("error, reading the message: {}, deferred", words(error)));
+    Verdict::deny_soft((3, 0), "Unable to check the message now")
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use crate::plugin::question::Memo;
 use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::session::{Call, Hello, Transaction};
 use crate::store::{Op, reports::Judged};
-use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -85,16 +84,7 @@ pub struct MessageView<'a> {
     pub contents: &'a Contents,
 }
 
-impl<'a> MessageView<'a> {
-    /// The message in one piece for who takes it apart: as received, or a copy where the body was
-    /// replaced.
-    pub fn whole(&self) -> Cow<'a, [u8]> {
-        match self.current.received_body() {
-            Some(_) => Cow::Borrowed(self.received),
-            None => Cow::Owned(self.current.parts(self.received).concat()),
-        }
-    }
-
+impl MessageView<'_> {
     /// The Message-ID in angle brackets, cleaned for replies and logs; `<>` if there is none.
     pub fn message_id(&self) -> String {
         let header = self.current.header(self.received);

@@ -6,7 +6,7 @@
 
 use crate::authn;
 use crate::dns;
-use crate::limits::{HOOK_ANSWERS_MAX, HOOK_QUESTIONS_MAX};
+use crate::limits::HOOK_QUESTIONS_MAX;
 use crate::plugin::cx::Cx;
 use crate::plugin::question::{Answer, Ask, Lane, Memo, Pending, Place, Question, Token, pending};
 use std::cell::RefCell;
@@ -135,11 +135,7 @@ impl<'a> Lookup<'a> {
         let here: usize = asked.answered.iter().map(|(_, answer)| answer.weight()).sum();
         let mut weight = self.memo.weight() + here;
         for (question, answer) in missing.into_iter().zip(answers) {
-            let mut answer = answer.bounded();
-            if weight + answer.weight() > HOOK_ANSWERS_MAX {
-                asked.spent = true;
-                answer = nobody_knows();
-            }
+            let answer = answer.fitted(weight);
             weight += answer.weight();
             asked.answered.push((question, answer));
         }

@@ -55,7 +55,7 @@
 //! client's whole visit (session machine, chain, message) without any I/O, `policy.rs` and `args.rs`
 //! read the arguments that plugins share, `lists.rs` the files of patterns, `own.rs` the settings of
 //! single recipients, `signatures.rs` what those have in common that look for files by their first octets,
-//! `draft.rs` is for bodies that are made anew, `facts.rs` holds what plugins know of each other.
+//! `spam_fields.rs` what those have in common that ask a spam filter, `draft.rs` is for bodies that are made anew, `facts.rs` holds what plugins know of each other.
 
 pub mod args;
 pub mod chain;
@@ -63,6 +63,7 @@ pub mod codes;
 pub mod content;
 pub mod cx;
 pub mod dkim_keys;
+pub mod dmarc_discovery;
 pub mod draft;
 pub mod facts;
 pub mod ground;
@@ -79,6 +80,7 @@ pub mod question;
 pub mod sealing;
 pub mod signatures;
 pub mod site;
+pub mod spam_fields;
 pub mod uri_lists;
 pub mod visit;
 pub mod zones;

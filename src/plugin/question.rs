@@ -5,6 +5,7 @@
 //! for slow name servers without a thread each.
 
 use crate::dns;
+use crate::limits::{HOOK_ANSWERS_MAX, SMALL_ANSWER_MAX};
 use crate::plugin::content::Stored;
 use std::io;
 use std::marker::PhantomData;
@@ -88,6 +89,20 @@ impl Answer {
         } else {
             Arc::clone(self)
         }
+    }
+
+    /// The answer as a hook may have it that holds `held` octets of answers already: one that does not
+    /// fit is [`Answer::TempFail`], alone. The last quarter of the room is for small answers, so that
+    /// whoever sends mail cannot have large keys crowd out the policy that condemns it.
+    pub(super) fn fitted(self: &Arc<Answer>, held: usize) -> Arc<Answer> {
+        let answer = self.bounded();
+        let weight = answer.weight();
+        let room = if weight <= SMALL_ANSWER_MAX {
+            HOOK_ANSWERS_MAX
+        } else {
+            HOOK_ANSWERS_MAX - HOOK_ANSWERS_MAX / 4
+        };
+        if held + weight > room { Arc::new(Answer::TempFail) } else { answer }
     }
 }
 

@@ -29,7 +29,8 @@
 //!
 //! Karma: none.
 //!
-//! When it cannot tell: see `encrypted` and `unreadable`.
+//! When it cannot tell: see `encrypted` and `unreadable`; a message that was changed and cannot be read is
+//! put off (451).
 
 mod rules;
 
@@ -39,13 +40,13 @@ use crate::mail::mime::body::Body;
 use crate::mail::mime::{Encoding, Fault, Faults, Item, Role, each_content, uuencode};
 use crate::mail::tnef::{self, Tnef};
 use crate::mail::zip::{self, Budget, HEAD_LEN, Seen};
+use crate::plugin::draft::unreadable;
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
 use crate::plugin::{
     Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Policy, Reject, RejectType, Verdict,
 };
 use rules::Rules;
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -260,8 +261,12 @@ impl Plugin for Attachment {
             cx.log(Level::Info, "skip, attachment_deny is empty");
             return Ok(Verdict::Declined);
         }
+        // A copy needs the writers, who do this work as well then.
+        let whole = match cx.whole(&message)? {
+            Ok(whole) => whole,
+            Err(error) => return Ok(unreadable(cx, &error)),
+        };
         let _token = cx.lane(Lane::Workers)?;
-        let text = message.whole();
         let mut look = Look {
             rules: &self.rules,
             budget: Budget::default(),
@@ -269,13 +274,8 @@ impl Plugin for Attachment {
             found: None,
             notes: Vec::new(),
         };
-        let is_received = matches!(text, Cow::Borrowed(_));
-        let passed = |upto| {
-            if is_received {
-                message.contents.passed(upto);
-            }
-        };
-        let faults = each_content(&text, &passed, &mut |item: &Item<'_>| {
+        let passed = |upto: usize| whole.passed(upto);
+        let faults = each_content(whole.octets(), &passed, &mut |item: &Item<'_>| {
             look.content(item);
             if look.found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

@@ -8,7 +8,9 @@
 //!
 //! Mail that is forwarded fails without anybody's fault. So a message is let through, and the reason is
 //! noted in log, field and report, where it comes from a forwarder that the admin trusts: by its
-//! address, by its name if that leads back to the address, or by a good signature on all of the body.
+//! address, by its name if that leads back to the address, by a good signature on all of the body, or by
+//! an ARC chain (RFC 8617) that passes for all of the body, whose newest seal is the forwarder's, and in
+//! which it says that DMARC passed there for this author, or SPF or a signature that speaks for it.
 //!
 //! A failed message whose domain wants it treated as suspicious, or refused while `reject` is off, gets
 //! `X-DMARC`; one that came with it loses it.
@@ -26,30 +28,33 @@
 //!
 //! Config files: `dmarc_trusted`, forwarders, one a line: an address, a network, or a domain, and
 //! optionally what it is for reports: `trusted_forwarder` (default), `mailing_list`, `local_policy`.
+//! `arc_trusted`: the same with domains only: those whose ARC seals, and the seals of domains below
+//! them, count. A chain is looked at where a message would be refused or marked and names such a domain
+//! as its newest; then Authentication-Results has an `arc=`. `dmarc_discovery`: `tree` (default), or `psl`
+//! to find the domain of an organisation by the Public Suffix List, as before RFC 9989.
 //!
 //! Replies: `550 5.7.26 failed DMARC policy`, `550 5.7.26 empty from address, null sender?`,
 //! `550 5.7.26 unparseable from header`.
 //!
 //! Karma: -3 where a domain wants the message refused or treated as suspicious, unless it is let through.
 //!
-//! When it cannot tell: the result is temperror, and the message passes.
+//! When it cannot tell: the result is temperror, and the message passes. Where it fails, but may have
+//! come by a trusted forwarder whose addresses or keys are out of reach, it is marked and not refused.
 
-use crate::authn::dkim::Verified;
-use crate::authn::dkim::text::{domain_name, is_below};
+use crate::authn::dkim::{Mail, Verified};
 use crate::authn::dmarc::author::Authors;
-use crate::authn::dmarc::{self, DmarcResult, Evidence, Judgement};
+use crate::authn::dmarc::{self, Discovery, DmarcResult, Evidence, Judgement};
 use crate::authn::spf::SpfResult;
-use crate::config::files::{Line, Problem, quote};
-use crate::config::nets::Net;
-use crate::dns::{Answer, Kind, Question};
 use crate::mail::authres;
 use crate::mail::headers::Headers;
+use crate::plugin::dmarc_discovery;
 use crate::plugin::facts::{Dmarc as Fact, Override};
 use crate::plugin::log::Level;
 use crate::plugin::site::Setup;
 use crate::plugin::{
     Args, Cx, Hook, HookSet, Hooked, Pending, Plugin, Policy, Reject, RejectType, Verdict,
 };
+use forwarders::{Forwarders, Handover, Trust};
 use std::sync::Arc;
 
 /// The field that readers' filters can look for.
@@ -62,18 +67,8 @@ struct Dmarc {
     policy: Policy,
     reject_quarantine: bool,
     reporting: bool,
-    trusted: Vec<Trusted>,
-}
-
-/// A forwarder that the admin trusts, and what it is.
-struct Trusted {
-    who: Who,
-    kind: &'static str,
-}
-
-enum Who {
-    Net(Net),
-    Domain(String),
+    forwarders: Forwarders,
+    discovery: Discovery,
 }
 
 /// Makes the plugin of its line.
@@ -81,35 +76,9 @@ pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     let reject_quarantine = args.number("reject_quarantine", 0_u8, 0..=1) == 1;
     let reporting = args.number("reporting", 1_u8, 0..=1) == 1;
     let policy = Policy::from_args(args, Reject::Never, RejectType::Perm);
-    let mut trusted = Vec::new();
-    for line in setup.lines("dmarc_trusted") {
-        match trusted_of(&line) {
-            Ok(found) => trusted.push(found),
-            Err(what) => {
-                setup.with_problems(|problems| Problem::error(&line, what).note(problems));
-            }
-        }
-    }
-    Arc::new(Dmarc { policy, reject_quarantine, reporting, trusted })
-}
-
-fn trusted_of(line: &Line) -> Result<Trusted, String> {
-    let (word, rest) = line.split_word();
-    let kind = match rest {
-        "" | "trusted_forwarder" => "trusted_forwarder",
-        "mailing_list" => "mailing_list",
-        "local_policy" => "local_policy",
-        other => {
-            let other = quote(other);
-            return Err(format!("{other}: use trusted_forwarder, mailing_list or local_policy"));
-        }
-    };
-    let who = match (Net::parse(word), domain_name(word.trim_end_matches('.'))) {
-        (Ok((net, _)), _) => Who::Net(net),
-        (Err(_), Some(domain)) => Who::Domain(domain),
-        (Err(_), None) => return Err(format!("{} is no address and no domain", quote(word))),
-    };
-    Ok(Trusted { who, kind })
+    let forwarders = Forwarders::read(setup);
+    let discovery = dmarc_discovery::read(setup);
+    Arc::new(Dmarc { policy, reject_quarantine, reporting, forwarders, discovery })
 }
 
 impl Plugin for Dmarc {
@@ -127,12 +96,22 @@ impl Plugin for Dmarc {
             return Ok(Verdict::Declined);
         }
         let Ok(headers) = Headers::index(message.received) else { return Ok(Verdict::Declined) };
-        let header = message.received.get(..headers.end()).unwrap_or_default();
-        let from = From::of(header, &headers);
-        self.want_names(cx);
-        let judgement = judge(cx, &from)?;
-        let verdict = self.act(cx, &from, judgement)?;
-        if self.reporting && !report::is_report(header, &headers) {
+        let start = headers.body();
+        let mail = Mail {
+            header: message.received.get(..headers.end()).unwrap_or_default(),
+            headers: &headers,
+            body: message.received.get(start..).unwrap_or_default(),
+            passed: &|upto| message.contents.passed(start + upto),
+        };
+        let from = From::of(mail.header, &headers);
+        // They are wanted if the message fails.
+        for question in self.forwarders.questions(cx.peer().name.as_deref()) {
+            cx.want(question);
+        }
+        let judgement = judge(cx, self.discovery, &from)?;
+        let trust = self.trust(cx, mail, &from, &judgement)?;
+        let verdict = self.act(cx, &from, judgement, trust);
+        if self.reporting && !report::is_report(mail.header, &headers) {
             report::record(cx);
         }
         Ok(verdict)
@@ -162,23 +141,50 @@ impl From {
     }
 
     /// Every reader finds the same author in it.
-    fn is_clear(&self) -> bool {
+    pub fn is_clear(&self) -> bool {
         self.fields == 1 && self.authors.one().is_some()
     }
 }
 
-fn judge(cx: &Cx<'_>, from: &From) -> Result<Judgement, Pending> {
+fn judge(cx: &Cx<'_>, discovery: Discovery, from: &From) -> Result<Judgement, Pending> {
     let facts = cx.mail_facts();
     let spf = facts.spf.as_ref().map(|spf| (&*spf.domain, spf.result));
     let signatures = facts.dkim.as_deref().map(|found| found.signatures.as_slice());
-    dmarc::evaluate(&mut cx.lookup(), &from.evidence(spf, signatures))
+    dmarc::evaluate(&mut cx.lookup(), discovery, &from.evidence(spf, signatures))
 }
 
 impl Dmarc {
-    fn act(&self, cx: &mut Cx<'_>, from: &From, judgement: Judgement) -> Hooked {
+    /// Who speaks for a message that its domain disowns; nobody is looked for where none has to.
+    fn trust(
+        &self,
+        cx: &Cx<'_>,
+        mail: Mail<'_>,
+        from: &From,
+        judgement: &Judgement,
+    ) -> Result<Trust, Pending> {
+        let applied = judgement.applied.as_ref();
+        let condemned = applied.filter(|_| judgement.wanted() != dmarc::Policy::None);
+        let Some(applied) = condemned else { return Ok(Trust::default()) };
+        let signatures = cx.mail_facts().dkim.as_deref();
+        let handover = Handover {
+            ip: cx.peer().ip,
+            name: cx.peer().name.as_deref(),
+            signatures: signatures.map(|found| found.signatures.as_slice()).unwrap_or_default(),
+            mail,
+            is_clear: from.is_clear(),
+            now: cx.now().unix.as_secs(),
+        };
+        self.forwarders.trust(&mut cx.lookup(), &handover, applied)
+    }
+
+    fn act(&self, cx: &mut Cx<'_>, from: &From, judgement: Judgement, trust: Trust) -> Verdict {
         let wanted = judgement.wanted();
         let is_condemned = wanted != dmarc::Policy::None;
-        let mut reason = if is_condemned { self.trusts(cx)? } else { None };
+        if let Some(chain) = trust.chain {
+            cx.log(Level::Info, chain.words);
+            cx.auth_result(chain.result);
+        }
+        let mut reason = trust.reason;
         cx.auth_result(auth_result(from, &judgement, reason.as_ref()));
         let mut disposition = dmarc::Policy::None;
         let mut verdict = Verdict::Declined;
@@ -188,8 +194,7 @@ impl Dmarc {
                 cx.log(Level::Info, words);
             }
             (None, true) => {
-                cx.karma(-3);
-                verdict = self.refuse(cx, &judgement, wanted);
+                verdict = self.refuse(cx, &judgement, wanted, trust.is_unknown);
                 disposition = match verdict.refusal() {
                     Some(_) => dmarc::Policy::Reject,
                     None => dmarc::Policy::Quarantine,
@@ -204,17 +209,30 @@ impl Dmarc {
         let author = from.authors.domains.first().cloned().unwrap_or_default();
         let fact = Fact { judgement, author, disposition, reason };
         cx.mail_facts_mut().dmarc = Some(Arc::new(fact));
-        Ok(verdict)
+        verdict
     }
 
-    /// Refuses what its domain disowns, as far as the admin wants that; marks it where not.
-    fn refuse(&self, cx: &mut Cx<'_>, judgement: &Judgement, wanted: dmarc::Policy) -> Verdict {
+    /// Refuses what its domain disowns, as far as the admin wants that; marks it where not. Where it may
+    /// have come by a trusted forwarder (`is_unsure`), that is no reason to lose it.
+    fn refuse(
+        &self,
+        cx: &mut Cx<'_>,
+        judgement: &Judgement,
+        wanted: dmarc::Policy,
+        is_unsure: bool,
+    ) -> Verdict {
         let is_meant = wanted == dmarc::Policy::Reject || self.reject_quarantine;
-        let reject = if is_meant { self.policy.reject } else { Reject::Never };
+        let mut words = describe(judgement);
+        let reject = if is_meant && !is_unsure { self.policy.reject } else { Reject::Never };
+        if is_unsure {
+            words.push_str(", forwarder out of reach");
+        } else {
+            cx.karma(-3);
+        }
         let policy = Policy { reject, ..self.policy };
-        let verdict = cx.reject(&policy, FAILED, "failed DMARC policy", &describe(judgement));
+        let verdict = cx.reject(&policy, FAILED, "failed DMARC policy", &words);
         if verdict.refusal().is_none() {
-            cx.insert_header(FIELD, &format!("fail, {}", describe(judgement)));
+            cx.insert_header(FIELD, &format!("fail, {words}"));
         }
         verdict
     }
@@ -241,55 +259,6 @@ impl Dmarc {
         cx.log(Level::Info, words);
         Verdict::Declined
     }
-
-    /// Asks for the addresses of the client's name, which are wanted if the message fails.
-    fn want_names(&self, cx: &Cx<'_>) {
-        if self.names_trusted(cx).is_some() {
-            for question in addresses_of(cx) {
-                cx.want(question);
-            }
-        }
-    }
-
-    /// A listed domain that the client's reverse name claims.
-    fn names_trusted(&self, cx: &Cx<'_>) -> Option<&Trusted> {
-        let name = cx.peer().name.as_deref()?.to_ascii_lowercase();
-        self.trusted.iter().find(|trusted| match &trusted.who {
-            Who::Domain(domain) => is_below(&name, domain),
-            Who::Net(_) => false,
-        })
-    }
-
-    /// Whether somebody is trusted who passed the message on.
-    fn trusts(&self, cx: &Cx<'_>) -> Result<Option<Override>, Pending> {
-        let reason =
-            |trusted: &Trusted, comment: String| Some(Override { kind: trusted.kind, comment });
-        let ip = cx.peer().ip;
-        let of_net = |it: &&Trusted| matches!(&it.who, Who::Net(net) if net.contains(ip));
-        if let Some(trusted) = self.trusted.iter().find(of_net) {
-            return Ok(reason(trusted, "by its address".to_string()));
-        }
-        let signatures = cx.mail_facts().dkim.as_deref();
-        let signatures = signatures.map(|found| found.signatures.as_slice()).unwrap_or_default();
-        for signature in signatures.iter().filter(|signature| signature.passes_for_all()) {
-            let of_domain = |it: &&Trusted| match &it.who {
-                Who::Domain(domain) => is_below(&signature.domain, domain),
-                Who::Net(_) => false,
-            };
-            if let Some(trusted) = self.trusted.iter().find(of_domain) {
-                return Ok(reason(trusted, format!("signed by {}", signature.domain)));
-            }
-        }
-        let Some(trusted) = self.names_trusted(cx) else { return Ok(None) };
-        let answers = cx.dns_all(addresses_of(cx))?;
-        let leads_back = answers.iter().flat_map(Answer::addresses).any(|it| it == ip);
-        Ok(if leads_back { reason(trusted, "by its name".to_string()) } else { None })
-    }
-}
-
-fn addresses_of(cx: &Cx<'_>) -> Vec<Question> {
-    let name = cx.peer().name.as_deref().unwrap_or_default();
-    [Kind::A, Kind::Aaaa].map(|kind| Question::new(name, kind)).into()
 }
 
 /// The policy and whose it is, or why there is no result. All of it is our own words and domain names.
@@ -327,6 +296,7 @@ pub fn auth_result(from: &From, judgement: &Judgement, reason: Option<&Override>
     text
 }
 
+pub mod forwarders;
 mod report;
 
 #[cfg(test)]

@@ -25,16 +25,17 @@
 //!
 //! Karma: none.
 //!
-//! When it cannot tell: without any signature all mail passes, and an error is logged for each message.
+//! When it cannot tell: without any signature all mail passes, and an error is logged for each message; a
+//! message that was changed and cannot be read is put off (451).
 
 use crate::config::files::{Line, Problem};
 use crate::mail::headers::clean;
 use crate::mail::mime::{Encoding, Item, each_content};
+use crate::plugin::draft::unreadable;
 use crate::plugin::log::Level;
 use crate::plugin::signatures::{Action, Beginnings, Filters, Options, act};
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Lane, Plugin, Verdict};
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -128,17 +129,16 @@ impl Plugin for ExeFilter {
         if filters.is_empty() {
             return Ok(Verdict::Declined);
         }
-        let _token = cx.lane(Lane::Workers)?;
-        let text = message.whole();
-        let is_received = matches!(text, Cow::Borrowed(_));
-        let passed = |upto: usize| {
-            if is_received {
-                message.contents.passed(upto);
-            }
+        // A copy needs the writers, who do this work as well then.
+        let whole = match cx.whole(&message)? {
+            Ok(whole) => whole,
+            Err(error) => return Ok(unreadable(cx, &error)),
         };
+        let _token = cx.lane(Lane::Workers)?;
+        let passed = |upto: usize| whole.passed(upto);
         let mut worst: Option<(Action, Vec<u8>)> = None;
         for filter in filters {
-            let (Some(found), count) = filter.hits(&text, &passed) else { continue };
+            let (Some(found), count) = filter.hits(whole.octets(), &passed) else { continue };
             let action = match filter.action {
                 Action::Deny => Action::Deny,
                 Action::Note(points) => Action::Note(points.saturating_mul(count)),

@@ -30,18 +30,15 @@
 
 use crate::client::spamd::Points;
 use crate::config::files::{Problem, quote};
-use crate::mail::headers::{clean_utf8, unfold};
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
+use crate::plugin::spam_fields::mark_subject;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin, Verdict};
 use crate::smtp::address::{Address, parse_forward};
 use std::sync::Arc;
 
 /// The score that SpamAssassin gives.
 const SPAM_SCORE: &str = "spam_score";
-
-/// Octets of a subject that is written anew.
-const SUBJECT_MAX: usize = 4_000;
 
 /// The arguments that are thresholds or texts, as file and line name them.
 const KEYS: [&str; 8] = [
@@ -159,18 +156,6 @@ impl Handler {
     }
 }
 
-fn munge_subject(cx: &mut Cx<'_>, prefix: &str) {
-    let Some(message) = cx.message() else { return };
-    let header = message.current.header(message.received);
-    match message.current.headers().first(header, "Subject") {
-        Some(field) => {
-            let old = clean_utf8(&unfold(field.value), SUBJECT_MAX);
-            cx.change_header("Subject", 0, &format!("{prefix} {old}"));
-        }
-        None => cx.insert_header("Subject", prefix),
-    }
-}
-
 impl Plugin for Handler {
     fn hooks(&self) -> HookSet {
         HookSet::of(&[Hook::Message])
@@ -199,7 +184,9 @@ impl Plugin for Handler {
             cx.redirect(to.clone());
         } else if reached(self.munge) {
             cx.log(Level::Info, format!("fail, {note} {score}, subject marked"));
-            munge_subject(cx, &self.prefix);
+            if let Some(message) = cx.message() {
+                mark_subject(cx, &message, &self.prefix);
+            }
         } else {
             cx.log(Level::Info, format!("pass, {note} {score}"));
         }

@@ -27,10 +27,12 @@
 //! Karma: none.
 //!
 //! When it cannot tell: the mail is put off, and the log has `error, …`; with `defer_on_error no` it passes
-//! unchanged.
+//! unchanged. A filter that has failed three times in a row is left alone for `timeout` and half a minute,
+//! then one mail asks it again; with `defer_on_error no` each mail asks, so that nobody can switch it off.
 
 mod changes;
 
+use crate::client::breaker::{Breaker, RESTS};
 use crate::client::deadline::Deadline;
 use crate::client::milter::{Judgement, Moment, Reply, Story, converse};
 use crate::client::stream::Place;
@@ -50,6 +52,7 @@ struct Milter {
     at: At,
     defer: bool,
     timeout: Duration,
+    breaker: Breaker,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -95,7 +98,7 @@ impl Milter {
             At::Socket(PathBuf::from("/"))
         });
         let name = foreign(name.unwrap_or_default().as_bytes());
-        Milter { name, at, defer, timeout }
+        Milter { name, at, defer, timeout, breaker: Breaker::new(timeout) }
     }
 
     /// Asks at the first of the places at which somebody listens.
@@ -225,6 +228,10 @@ impl Plugin for Milter {
         let (Some(message), Some(envelope)) = (cx.message(), cx.envelope()) else {
             return Ok(Verdict::Declined);
         };
+        let now = cx.now().mono;
+        if self.defer && self.breaker.rests(now) {
+            return Ok(self.failed(cx, RESTS));
+        }
         let found = match &self.at {
             At::Socket(_) => Vec::new(),
             At::Server(server) => match addresses(cx, server)? {
@@ -233,7 +240,14 @@ impl Plugin for Milter {
             },
         };
         cx.lane(Lane::Scanners)?;
-        Ok(match self.tell(cx, &message, envelope, &found) {
+        if self.defer && !self.breaker.may_ask(now) {
+            return Ok(self.failed(cx, RESTS));
+        }
+        let told = self.tell(cx, &message, envelope, &found);
+        if let Some(news) = self.breaker.heard(now, told.is_ok()).filter(|_| self.defer) {
+            cx.log(Level::Warning, format!("info, {} {news}", self.name));
+        }
+        Ok(match told {
             Err(words) => self.failed(cx, &words),
             Ok((Judgement::Not(reply), step)) => self.judge(cx, &reply, step),
             Ok((Judgement::Pass(wanted), step)) => {

@@ -21,14 +21,17 @@ pub mod bogus_bounce;
 pub mod check_goodrcptto;
 pub mod check_smtp_forward;
 pub mod connection_time;
+pub mod content_log;
 pub mod count_unrecognized_commands;
 pub mod denysoft_multi_rcpt;
+pub mod disclaimer;
 pub mod dkim;
 pub mod dkim_sign;
 pub mod dmarc;
 pub mod dns_whitelist_soft;
 pub mod dnsbl;
 pub mod dont_require_anglebrackets;
+pub mod dspam;
 pub mod earlytalker;
 pub mod exe_filter;
 pub mod fcrdns;
@@ -52,6 +55,7 @@ pub mod rcpt_regexp;
 pub mod relay;
 pub mod resolvable_fromhost;
 pub mod rhsbl;
+pub mod rspamd;
 pub mod sender_permitted_from;
 pub mod spamassassin;
 pub mod tls;
@@ -153,8 +157,10 @@ pub static REGISTRY: &[Entry] = &[
     plugin("check_goodrcptto", &[], check_goodrcptto::load),
     plugin("check_smtp_forward", &[], check_smtp_forward::load),
     plugin("connection_time", &[], connection_time::load),
+    plugin("content_log", &[], content_log::load),
     plugin("count_unrecognized_commands", &[], count_unrecognized_commands::load),
     plugin("denysoft_multi_rcpt", &[], denysoft_multi_rcpt::load),
+    plugin("disclaimer", &[], disclaimer::load),
     plugin("dkim", &[], dkim::load),
     plugin("dkim_sign", &[], dkim_sign::load),
     plugin("dmarc", &[], dmarc::load),
@@ -162,6 +168,7 @@ pub static REGISTRY: &[Entry] = &[
     reputation("dnsbl", &["async/dnsbl", "check_dnsbl"], dnsbl::load),
     gone("domainkeys", "DomainKeys gave way to DKIM in 2007, and nobody signs with it any more"),
     plugin("dont_require_anglebrackets", &[], dont_require_anglebrackets::load),
+    plugin("dspam", &[], dspam::load),
     reputation(
         "earlytalker",
         &["async/check_earlytalker", "async/earlytalker", "check_earlytalker"],
@@ -241,6 +248,7 @@ pub static REGISTRY: &[Entry] = &[
         resolvable_fromhost::load,
     ),
     reputation("rhsbl", &["async/rhsbl", "check_rhsbl"], rhsbl::load),
+    plugin("rspamd", &[], rspamd::load),
     reputation("sender_permitted_from", &[], sender_permitted_from::load),
     plugin("spamassassin", &[], spamassassin::load),
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),

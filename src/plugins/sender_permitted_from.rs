@@ -29,7 +29,7 @@
 //!                    the sender, and it stands in the results; `reject`: its fail counts like one of
 //!                    the sender. The mail waits for the name servers of that name too
 //!
-//! Config files: `spfbehavior`, a level.
+//! Config files: `spfbehavior`, a level; `dmarc_discovery`, as in the plugin `dmarc`.
 //!
 //! Replies: at MAIL `550 5.7.23 SPF - forgery: WHY`, `450 4.7.23` and `550 5.7.23` with
 //! `SPF - RESULT: WHY`, `450 4.4.3 SPF - temperror: WHY`; behind the header
@@ -44,10 +44,11 @@
 mod scale;
 
 use crate::authn::dmarc::author::Authors;
-use crate::authn::dmarc::discover::{Published, published};
+use crate::authn::dmarc::discover::{Discovery, Published, published};
 use crate::authn::spf::{Checked, Client, Identity, Scope, SpfResult, check_host, received_spf};
 use crate::mail::authres;
 use crate::mail::headers::unfold;
+use crate::plugin::dmarc_discovery;
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Pending, Plugin, Spf, Verdict};
@@ -62,6 +63,7 @@ const FAILED: (u16, u16) = (7, 23);
 
 struct SenderPermittedFrom {
     scale: Scale,
+    discovery: Discovery,
 }
 
 /// Note on a transaction: what came of it, without the path.
@@ -70,7 +72,8 @@ struct Note(Box<Checked>);
 
 /// Makes the plugin of its line.
 pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
-    Arc::new(SenderPermittedFrom { scale: Scale::load(args, setup) })
+    let discovery = dmarc_discovery::read(setup);
+    Arc::new(SenderPermittedFrom { scale: Scale::load(args, setup), discovery })
 }
 
 impl Plugin for SenderPermittedFrom {
@@ -207,7 +210,7 @@ impl SenderPermittedFrom {
         if !scale::without_dmarc(self.scale.no_dmarc_policy, result, scope) || cx.skip_immune() {
             return Ok(Verdict::Declined);
         }
-        let policy = policy_of(cx, &authors(cx))?;
+        let policy = policy_of(cx, self.discovery, &authors(cx))?;
         let why = foreign(checked.why().as_bytes());
         let words = match &policy {
             Policy::At(domain) => format!("DMARC policy of {}", foreign(domain.as_bytes())),
@@ -236,11 +239,11 @@ enum Policy {
     None,
 }
 
-fn policy_of(cx: &Cx<'_>, authors: &Authors) -> Result<Policy, Pending> {
+fn policy_of(cx: &Cx<'_>, discovery: Discovery, authors: &Authors) -> Result<Policy, Pending> {
     let mut lookup = cx.lookup();
     let mut policy = Policy::None;
     for domain in &authors.domains {
-        match published(&mut lookup, domain)? {
+        match published(&mut lookup, discovery, domain)? {
             Published::Record(at, _) => return Ok(Policy::At(at)),
             Published::Unknown => policy = Policy::Unknown,
             Published::None => {}

@@ -37,41 +37,29 @@
 //!
 //! Karma: -1 for spam; 1 where SpamAssassin has learnt the message as ham, -1 as spam.
 //!
-//! When it cannot tell: the message passes as if nobody had asked, with a log line `error, WHY`.
+//! When it cannot tell: the message passes as if nobody had asked, with a log line `error, WHY`. A spamd that
+//! has failed three times in a row is left alone for `timeout` and half a minute, then one mail asks again.
 
 use crate::client::Fault;
+use crate::client::breaker::{Breaker, RESTS};
 use crate::client::deadline::Deadline;
-use crate::client::spamd::{Points, Report, Request, ask, is_of_spam, is_spam_field};
-use crate::client::stream;
-use crate::mail::headers::{clean_utf8, unfold};
+use crate::client::spamd::{Points, Report, Request, ask};
 use crate::plugin::log::{Level, foreign};
 use crate::plugin::next_hop::path;
 use crate::plugin::policy::reject_type_of;
 use crate::plugin::site::Setup;
+use crate::plugin::spam_fields::{
+    Old, Socket, USER_FIELD, account, choice, is_user, mark_subject, points,
+};
 use crate::plugin::{
     Args, Cx, Hook, HookSet, Hooked, Lane, MessageView, Plugin, RejectType, Verdict,
 };
 use crate::smtp::address::Address;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The port of spamd.
 const PORT: u16 = 783;
-
-/// Fields of others that are renamed, the rest is dropped, and the octets of one.
-const OLD_MAX: usize = 20;
-const OLD_VALUE_MAX: usize = 2_000;
-
-/// Octets of a subject that is written anew.
-const SUBJECT_MAX: usize = 4_000;
-
-/// Octets of a user's name.
-const USER_MAX: usize = 128;
-
-/// The field that only we write.
-const USER_FIELD: &str = "X-Spam-User";
 
 struct SpamAssassin {
     socket: Socket,
@@ -85,12 +73,7 @@ struct SpamAssassin {
     add_headers: bool,
     size_limit: usize,
     timeout: Duration,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Socket {
-    Unix(PathBuf),
-    Tcp(SocketAddr),
+    breaker: Breaker,
 }
 
 #[derive(Clone, Copy)]
@@ -107,53 +90,9 @@ enum PerUser {
     Domain,
 }
 
-#[derive(Clone, Copy)]
-enum Old {
-    Rename,
-    Drop,
-    Keep,
-}
-
 /// Makes the plugin of its line.
 pub fn load(args: &mut Args, setup: &Setup<'_>) -> Arc<dyn Plugin> {
     Arc::new(SpamAssassin::from_args(args, setup))
-}
-
-/// Takes one of a few words.
-fn choice<T: Copy>(args: &mut Args, key: &str, default: T, words: &[(&str, T)]) -> T {
-    let Some(word) = args.named(key) else { return default };
-    if let Some((_, found)) = words.iter().find(|(known, _)| *known == word) {
-        return *found;
-    }
-    let known: Vec<_> = words.iter().map(|(known, _)| *known).collect();
-    args.complain(format!("{key} {word}: use {}", known.join(", ")));
-    default
-}
-
-fn points(args: &mut Args, key: &str, word: &str) -> Option<Points> {
-    let found = Points::read(word);
-    if found.is_none() {
-        args.complain(format!("{key} {word}: give a number"));
-    }
-    found
-}
-
-fn socket(args: &mut Args) -> Socket {
-    let localhost = |port| Socket::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-    let Some(word) = args.named("spamd_socket") else { return localhost(PORT) };
-    if word.starts_with('/') {
-        return Socket::Unix(PathBuf::from(word));
-    }
-    let local = word.strip_prefix("localhost:").and_then(|port| port.parse().ok());
-    match (word.parse(), local) {
-        (Ok(address), _) => Socket::Tcp(address),
-        (Err(_), Some(port)) => localhost(port),
-        (Err(_), None) => {
-            let what = "give the path of a socket, IP:PORT, or localhost:PORT";
-            args.complain(format!("spamd_socket {word}: {what}"));
-            localhost(PORT)
-        }
-    }
 }
 
 impl SpamAssassin {
@@ -191,19 +130,20 @@ impl SpamAssassin {
             ("address", PerUser::Address),
             ("domain", PerUser::Domain),
         ];
-        let olds = [("rename", Old::Rename), ("drop", Old::Drop), ("keep", Old::Keep)];
+        let timeout = Duration::from_secs(args.number("timeout", 15, 1..=180));
         SpamAssassin {
-            socket: socket(args),
+            socket: Socket::from_args(args, "spamd_socket", PORT),
             reject,
             reject_type,
             munge,
             prefix: prefix.unwrap_or_else(|| "*** SPAM ***".to_string()),
             site_user,
             per_user: choice(args, "per_user", default, &forms),
-            old: choice(args, "leave_old_headers", Old::Rename, &olds),
+            old: Old::from_args(args),
             add_headers: choice(args, "headers", true, &[("none", false)]),
             size_limit: args.number("size_limit", 500_000, 1..=1_000_000_000),
-            timeout: Duration::from_secs(args.number("timeout", 15, 1..=180)),
+            timeout,
+            breaker: Breaker::new(timeout),
         }
     }
 
@@ -213,52 +153,11 @@ impl SpamAssassin {
             [only] => per_user(self.per_user, only),
             _ => None,
         };
-        of_recipient.or_else(|| self.site_user.clone()).unwrap_or_else(|| {
-            let account = cx.config().user.as_deref().unwrap_or("mailreeve");
-            account.split(':').next().unwrap_or_default().to_string()
-        })
+        of_recipient.or_else(|| self.site_user.clone()).unwrap_or_else(|| account(cx))
     }
 
     fn ask(&self, request: &Request<'_>) -> Result<Report, Fault> {
-        let place = match &self.socket {
-            Socket::Unix(path) => stream::Place::Unix(path),
-            Socket::Tcp(address) => stream::Place::Tcp(*address),
-        };
-        ask(place, request, Deadline::after(self.timeout))
-    }
-
-    /// Takes the fields away that came with the message.
-    fn clear(&self, cx: &mut Cx<'_>, message: &MessageView<'_>) {
-        if let Old::Keep = self.old {
-            cx.delete_header(USER_FIELD, None);
-            return;
-        }
-        let header = message.current.header(message.received);
-        let mut names: Vec<String> = Vec::new();
-        let mut renamed = Vec::new();
-        for field in message.current.headers().iter(header) {
-            let name = String::from_utf8_lossy(field.name);
-            if !is_of_spam(&name) {
-                continue;
-            }
-            let name = name.to_ascii_lowercase();
-            let forged = name.eq_ignore_ascii_case(USER_FIELD);
-            if let (Old::Rename, false, true) = (self.old, forged, renamed.len() < OLD_MAX)
-                && let Some(rest) = name.get(7..).filter(|_| is_spam_field(&name))
-            {
-                let value = clean_utf8(&unfold(field.value), OLD_VALUE_MAX);
-                renamed.push((format!("X-Old-Spam-{}", capitals(rest)), value));
-            }
-            names.push(name);
-        }
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
-            cx.delete_header(&name, None);
-        }
-        for (name, value) in renamed.iter().rev() {
-            cx.insert_header(name, value);
-        }
+        ask(self.socket.place(), request, Deadline::after(self.timeout))
     }
 
     /// Adds what spamd wants added, in its order.
@@ -282,14 +181,7 @@ impl SpamAssassin {
         if report.score <= threshold || report.required.is_some_and(|it| report.score <= it) {
             return;
         }
-        let header = message.current.header(message.received);
-        match message.current.headers().first(header, "Subject") {
-            Some(field) => {
-                let old = clean_utf8(&unfold(field.value), SUBJECT_MAX);
-                cx.change_header("Subject", 0, &format!("{} {old}", self.prefix));
-            }
-            None => cx.insert_header("Subject", &self.prefix),
-        }
+        mark_subject(cx, message, &self.prefix);
     }
 
     /// Karma, log, and the refusal.
@@ -327,27 +219,6 @@ impl SpamAssassin {
     }
 }
 
-/// `status` as `Status`, `checker-version` as `Checker-Version`.
-fn capitals(name: &str) -> String {
-    let mut at_start = true;
-    let up = |letter: char| {
-        let letter = if at_start { letter.to_ascii_uppercase() } else { letter };
-        at_start = letter == '-';
-        letter
-    };
-    name.chars().map(up).collect()
-}
-
-/// What no one who runs as a user, or looks for his files, can misread.
-fn is_user(name: &str) -> bool {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-+@/".contains(&octet);
-    name.len() <= USER_MAX
-        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_')
-        && name.bytes().all(plain)
-        && !name.contains("..")
-        && !name.contains("//")
-}
-
 fn per_user(form: PerUser, recipient: &Address) -> Option<String> {
     let local = recipient.local().to_ascii_lowercase();
     if local.contains(['/', '@']) {
@@ -379,16 +250,29 @@ impl Plugin for SpamAssassin {
         let length = message.current.len(message.received);
         if length > self.size_limit {
             cx.log(Level::Info, format!("skip, too large ({length})"));
-            self.clear(cx, &message);
+            self.old.clear(cx, &message);
             return Ok(Verdict::Declined);
         }
-        cx.lane(Lane::Scanners)?;
+        let now = cx.now().mono;
+        // Asked once: who has not moved to the lane must not ask spamd, whatever others find out meanwhile.
+        let rests = self.breaker.rests(now);
+        if !rests {
+            cx.lane(Lane::Scanners)?;
+        }
         let user = self.user(cx, &envelope.recipients);
         let sender = envelope.mail.reverse_path.address();
         let sender = sender.map_or_else(|| "<>".to_string(), path);
         let parts = message.current.parts(message.received);
-        let answer = self.ask(&Request { user: &user, sender: &sender, parts });
-        self.clear(cx, &message);
+        let answer = if !rests && self.breaker.may_ask(now) {
+            let answer = self.ask(&Request { user: &user, sender: &sender, parts });
+            if let Some(news) = self.breaker.heard(now, answer.is_ok()) {
+                cx.log(Level::Warning, format!("info, spamd {news}"));
+            }
+            answer
+        } else {
+            Err(RESTS.into())
+        };
+        self.old.clear(cx, &message);
         match answer {
             Ok(report) => {
                 self.mark(cx, &report, &user, envelope.recipients.len());

@@ -1,6 +1,7 @@
 //! What holds for every plugin: the registry is in order, hooks are told truly, manuals are whole.
 
 mod bodies;
+mod scanners;
 pub(super) mod trial;
 
 pub(crate) mod testing;

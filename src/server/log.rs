@@ -16,7 +16,6 @@ mod facade;
 mod file;
 mod pipe;
 mod router;
-mod stamp;
 mod syslog;
 
 use std::io;
@@ -32,10 +31,10 @@ use crate::plugin::log::{Event, Id, Level, Line, Output};
 use destination::Main;
 use router::Router;
 
+#[cfg(any(test, fuzzing))]
+pub use crate::sys::stamp::fuzz as fuzz_stamp;
 pub use destination::Destination;
 pub use facade::install_facade;
-#[cfg(any(test, fuzzing))]
-pub use stamp::fuzz as fuzz_stamp;
 
 /// The log thread's stack in octets; it recurses nowhere.
 const STACK_SIZE: usize = 256 * 1_024;

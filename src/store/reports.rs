@@ -6,6 +6,7 @@
 //! `mailreeve_*`. The recorder thread alone writes. A mail never waits for it, and a fault costs
 //! rows of a report and nothing else.
 
+pub mod read;
 mod schema;
 
 use super::Failure;
@@ -249,7 +250,8 @@ fn report(
     ];
     let testing = if published.testing { "y" } else { "n" };
     let options = cut(&published.failure_options, TEXT_MAX);
-    let new = [policy(published.nonexistent), text(testing), text(options)];
+    let method = text(message.applied.discovery.word());
+    let new = [policy(published.nonexistent), text(testing), text(options), method];
     let of = [author, from, number(begin), number(begin + DAY - 1)].map(Value::Integer);
     let known = of.iter().chain(&old).chain(&new);
     let found = transaction.query_row(schema::REPORT, params_from_iter(known), |row| row.get(0));
@@ -268,7 +270,7 @@ fn report(
     )?;
     transaction.execute(
         "INSERT INTO mailreeve_report (report_id, np, testing, fo, discovery_method)
-         VALUES (?, ?, ?, ?, 'treewalk')",
+         VALUES (?, ?, ?, ?, ?)",
         params_from_iter(std::iter::once(&report).chain(&new)),
     )?;
     match report {

@@ -12,6 +12,7 @@ pub mod malloc;
 pub mod map;
 pub mod random;
 pub mod rlimit;
+pub mod stamp;
 pub mod time;
 
 use nix::errno::Errno;

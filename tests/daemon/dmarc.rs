@@ -1,9 +1,11 @@
 //! DMARC from the shell, with a name server on loopback.
 
+use crate::corpus;
 use crate::daemon::client::stuffed;
 use crate::daemon::dkim::{keygen, run, sign};
 use crate::daemon::house::{Daemon, House};
 use crate::daemon::nameserver::{Has, Names};
+use crate::daemon::system::{skip, succeeds};
 use std::fs;
 
 fn message(from: &str) -> String {
@@ -104,6 +106,64 @@ fn a_message_is_judged_from_the_shell() {
         header.a=ed25519-sha256 header.b=";
     assert!(parts[2].starts_with(dkim), "{results}");
     assert_eq!(parts[3], "dmarc=pass (p=reject) header.from=example.com");
+}
+
+/// Sealed with the key of RFC 8463 by h1.example, which says that DMARC passed there.
+const SEALED: &str = "\
+ARC-Seal: i=1; a=ed25519-sha256; d=h1.example; s=ed; cv=none; \
+    b=PW8oU2Obpj2Du8MolM7ls/F0JNVshdkkYJYbFqfFCQ6ptOzYfySpFQfrxwFaUUekzWX/PI1r7OOSYfyui9xyDg==\n\
+ARC-Message-Signature: i=1; a=ed25519-sha256; d=h1.example; s=ed; \
+    c=relaxed/relaxed; h=from:subject; \
+    bh=UrA8rmgY3eNBotmDWtzAmHyn5RyZv8Gea45sNGsP0zw=; \
+    b=NNqNXohXuvovw71OcnKMlsCquHlgK1cZkaffeJLTJrzESxJpxjFSy4Vwv8iIOHwJo7MHG74QfLLnjdkYDh6qBg==\n\
+ARC-Authentication-Results: i=1; h1.example; dmarc=pass (p=reject) \
+    header.from=bank.example\n\
+From: Joe <joe@bank.example>\n\
+Subject: Is dinner  ready?\n\
+\n\
+Hi.\n";
+
+/// What a forwarder has passed on is let through, as the daemon would; a key out of reach is no refusal.
+#[test]
+fn forwarders_count_from_the_shell() {
+    let house = House::new();
+    let file = house.path("message");
+    fs::write(&file, SEALED).unwrap();
+    let config = house.path("config");
+    let (config, path) = (config.to_str().unwrap(), file.to_str().unwrap());
+    let texts = |text: &str| Has::Texts(vec![text.to_string()]);
+    let policy = || ("_dmarc.bank.example", texts("v=DMARC1; p=reject"));
+    let key = || texts("v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
+    let (fails, revoked) = ((1, "reject", "dmarc=fail (p=reject)"), texts("v=DKIM1; p="));
+    let by_address = "dmarc=fail (p=reject, let through: mailing_list by its address)";
+    let sealed = "arc=pass (sealed by h1.example); \
+        dmarc=fail (p=reject, let through: trusted_forwarder sealed by h1.example)";
+    let broken = "arc=fail (message signature: public key: revoked); dmarc=fail (p=reject)";
+    let mute = "arc=temperror (message signature: public key: DNS failure); dmarc=fail (p=reject)";
+    for (forwarders, sealers, key, (code, disposition, said)) in [
+        ("", "", key(), fails),
+        ("192.0.2.0/24 mailing_list", "h1.example", key(), (0, "none", by_address)),
+        ("192.0.2.1", "", key(), fails),
+        ("h1.example", "", key(), fails),
+        ("", "h1.example", key(), (0, "none", sealed)),
+        ("", "h2.example", key(), fails),
+        ("", "h1.example", revoked, (1, "reject", broken)),
+        ("", "h1.example", Has::Fault, (75, "none", mute)),
+    ] {
+        house.set("dmarc_trusted", forwarders);
+        house.set("arc_trusted", sealers);
+        let names = Names::serve(0, &[policy(), ("ed._domainkey.h1.example", key)]);
+        let args = ["check", "dmarc", path, "--config", config, "--resolver", &names.address()];
+        let more = ["--ip", "192.0.2.9", "--helo", "h.example", "--mail-from", "u@list.example"];
+        let (found, output, errors) = run(&[&args[..], &more].concat(), b"");
+        assert_eq!(errors, "");
+        let expected = format!(
+            "mx.example.net; auth=none; spf=none smtp.mailfrom=list.example; dkim=none; {said} \
+             header.from=bank.example\n{disposition}\n"
+        );
+        let output = String::from_utf8(output).unwrap();
+        assert_eq!((found, output.as_str()), (Some(code), expected.as_str()), "{sealers}");
+    }
 }
 
 /// What is missing is said.
@@ -218,6 +278,49 @@ fn judged_mail_is_recorded() {
         ),
     ];
     assert_eq!(recorded(&house), expected);
+    reports_are_valid(&house);
+}
+
+/// What would be reported says what was recorded, and is what RFC 9990 wants it to be.
+fn reports_are_valid(house: &House) {
+    let config = house.path("config");
+    let file = house.path("state/dmarc/reports.sqlite");
+    let day = rusqlite::Connection::open(file)
+        .unwrap()
+        .query_row("SELECT date(begin, 'unixepoch') FROM report", [], |row| row.get::<_, String>(0))
+        .unwrap();
+    let args = ["dmarc", "report", "--dry-run", "--config", config.to_str().unwrap()];
+    let (code, said, errors) = run(&[&args[..], &["--day", &day]].concat(), b"");
+    assert_eq!(code, Some(0), "{errors}");
+    let said = String::from_utf8(said).unwrap();
+    let reports: Vec<&str> = said.split_inclusive("</feedback>\n").collect();
+    assert_eq!(reports.len(), 2, "{said}");
+    let (code, shown, _) = run(&["dmarc", "show", "-"], reports[0].as_bytes());
+    let shown = String::from_utf8(shown).unwrap();
+    let lines: Vec<String> = shown
+        .lines()
+        .skip(3)
+        .map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "127.0.0.1 1 pass fail pass good.example spf good.example pass",
+        "127.0.0.1 1 reject fail fail sub.good.example spf other.example none",
+        "",
+    ];
+    assert_eq!((code, lines), (Some(0), expected.map(str::to_string).into()));
+    assert!(reports[1].contains("<type>policy_test_mode</type>"), "{}", reports[1]);
+    assert!(reports[1].contains("<testing>y</testing>"), "{}", reports[1]);
+    let Some(schema) = corpus::octets("dmarc-reports/xsd/dmarc-2.0.xsd") else { return };
+    if !succeeds("xmllint", &["--version"]) {
+        return skip("dmarc::reports_are_valid", "xmllint is not installed");
+    }
+    let (xsd, xml) = (house.path("dmarc.xsd"), house.path("report.xml"));
+    fs::write(&xsd, schema).unwrap();
+    for report in reports {
+        fs::write(&xml, report).unwrap();
+        let args = ["--noout", "--schema", xsd.to_str().unwrap(), xml.to_str().unwrap()];
+        assert!(succeeds("xmllint", &args), "{report}");
+    }
 }
 
 #[test]
@@ -243,4 +346,36 @@ fn a_database_that_cannot_be_made_stops_no_mail() {
     daemon.log.line("store: no record for DMARC reports: ");
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     daemon.log.line("store: 3 messages and more are in no DMARC report");
+}
+
+/// Reports of many senders can be read, but for those that are broken, or reports of another kind.
+#[test]
+fn reports_of_others_are_shown() {
+    let Some(files) = corpus::files("dmarc-reports") else { return };
+    let is_input = |name: &String| {
+        let ends = [".xml", ".gz", ".zip", ".eml"];
+        ends.iter().any(|end| name.ends_with(end)) && !name.starts_with("xsd/")
+    };
+    let (mut shown, mut refused) = (0, Vec::new());
+    for (name, octets) in files.iter().filter(|(name, _)| is_input(name)) {
+        let (code, said, errors) = run(&["dmarc", "show", "-"], octets);
+        match code {
+            Some(0) => {
+                assert!(said.windows(7).any(|part| part == b" about "), "{name}");
+                shown += 1;
+            }
+            Some(1) if errors.starts_with("mailreeve dmarc: -: ") => refused.push(name.clone()),
+            other => panic!("{name}: {other:?} {errors}"),
+        }
+    }
+    // No end tag, no start tag, an element of a schema that is never closed, nothing at all.
+    let broken = ["bad.com!", "ikea.com!", "invalid_xml.xml", "empty.xml"];
+    let is_expected = |name: &&String| {
+        let of_failures = name.starts_with("mail-auth-arf/") || name.contains("/failure/");
+        !of_failures && !broken.iter().any(|part| name.contains(part))
+    };
+    let unexpected: Vec<&String> = refused.iter().filter(is_expected).collect();
+    assert!(unexpected.is_empty() && shown >= 30, "{shown} {unexpected:?}");
+    let (code, _, errors) = run(&["dmarc", "show"], b"");
+    assert!(code == Some(2) && errors.contains("show FILE"), "{errors}");
 }

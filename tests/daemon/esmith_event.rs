@@ -26,7 +26,8 @@ impl Machine {
             symlink(BINARY, machine.house.path("bin").join(link)).unwrap();
         }
         for line in [
-            "db configuration set qpsmtpd service status enabled access public",
+            // However busy the machine of the tests is.
+            "db configuration set qpsmtpd service status enabled access public MaxLoad 100000",
             "db configuration set smtpd service tnef2mime disabled VirusScan disabled",
             "db configuration set DomainName example.com",
             "db configuration set SystemName mail",
@@ -193,6 +194,31 @@ fn templates_of_the_system_are_left_alone() {
     assert!(errors.contains("no event reboot"), "{errors}");
 }
 
+/// Ports of TLS need a certificate: the web server's, else one that is made.
+#[test]
+fn there_is_a_certificate() {
+    let machine = Machine::new();
+    machine.fragment("listen/20tls", "127.0.0.1:0 smtps submission");
+    machine.done("signal-event email-update");
+    machine.check();
+    let made = fs::read(machine.house.path("ssl/cert.pem")).unwrap();
+    machine.done("signal-event email-update");
+    assert_eq!(fs::read(machine.house.path("ssl/cert.pem")).unwrap(), made);
+
+    let mut selfsigned = Command::new(BINARY);
+    selfsigned.args(["tls", "selfsigned", "mail.example.com", "--dir"]);
+    assert!(selfsigned.arg(machine.house.path("")).output().unwrap().status.success());
+    let [key, crt] = ["tls.key", "tls.crt"].map(|name| machine.house.path(name));
+    let (shown_key, shown_crt) = (key.display(), crt.display());
+    machine.done(&format!("db configuration set modSSL service key {shown_key} crt {shown_crt}"));
+    let shown = machine.done("signal-event --dry-run email-update");
+    assert!(!shown.contains("PRIVATE KEY"), "{shown}");
+    machine.done("signal-event email-update");
+    let both = [fs::read(key).unwrap(), fs::read(crt).unwrap()].concat();
+    assert_eq!(fs::read(machine.house.path("ssl/cert.pem")).unwrap(), both);
+    machine.check();
+}
+
 /// Lists of old get commas, in the database, once.
 #[test]
 fn old_lists_are_migrated_once() {
@@ -272,4 +298,41 @@ fn properties_reach_the_wire() {
     assert!(told[0].starts_with("552"), "{told:?}");
     assert!(told[2].starts_with("250"), "{told:?}");
     assert!(ask(&mut client, "RCPT TO:<joe@example.com>").starts_with("550"), "joe is internal");
+}
+
+/// The same for strangers, whom the list `0` serves.
+#[test]
+fn properties_reach_strangers() {
+    let machine = Machine::new();
+    machine.fragment("relayclients/10localhost", "192.0.2.1");
+    machine.fragment("resolvers/10stock", "127.0.0.1:1");
+    machine.fragment("peers/0/10earlytalker", "");
+    for (property, refusal) in [
+        ("HeloPolicy lenient", ""),
+        ("HeloPolicy rfc", "RCPT 550"),
+        ("HeloPolicy lenient RelayRequiresAuth disabled", ""),
+        ("UnauthenticatedRelayClients 127.0.0.2", "relays"),
+    ] {
+        machine.done(&format!("db configuration setprop qpsmtpd {property}"));
+        machine.done("db configuration setprop smtpd RequiredHeaders From,Date");
+        machine.done("signal-event email-update");
+        let daemon = machine.house.start();
+        let mut client = Client::connect_from("127.0.0.2", daemon.address());
+        assert!(client.reply().starts_with("220"), "{property}");
+        assert!(ask(&mut client, "HELO undotted").starts_with("250"), "{property}");
+        assert!(ask(&mut client, "MAIL FROM:<>").starts_with("250"), "{property}");
+        let known = ask(&mut client, "RCPT TO:<joe@example.com>");
+        if refusal == "RCPT 550" {
+            assert!(known.starts_with("550 5.7.1 (helo)"), "{property}: {known}");
+            continue;
+        }
+        assert!(known.starts_with("250"), "{property}: {known}");
+        let foreign = ask(&mut client, "RCPT TO:<joe@example.org>");
+        assert_eq!(foreign.starts_with("250"), refusal == "relays", "{property}: {foreign}");
+        if refusal.is_empty() {
+            assert!(ask(&mut client, "DATA").starts_with("354"), "{property}");
+            let told = ask(&mut client, "From: a@example.net\r\n\r\nbody\r\n.");
+            assert!(told.starts_with("554 5.6.0 We require a valid Date"), "{property}: {told}");
+        }
+    }
 }

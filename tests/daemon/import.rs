@@ -117,7 +117,7 @@ fn an_old_folder_is_taken_over_once() {
     }
     assert!(fs::symlink_metadata(folder.join("peers/192.168.1")).unwrap().is_symlink());
 
-    let checked = run(&house, &["check-config", "--config", import[1]]);
+    let checked = run(&house, &["check-config", "--offline", "--config", import[1]]);
     assert!(checked.contains(": 0 errors, 0 warnings;"), "{checked}");
     let after = state(&house.path(""));
     assert!(run(&house, &import).ends_with("nothing to change\n"));

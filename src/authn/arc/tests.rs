@@ -89,15 +89,15 @@ fn chain(hands: usize) -> String {
 
 #[test]
 fn chains_that_pass() {
-    let none = Chain { status: Status::None, fault: None, sealers: Vec::new(), uncovered: 0 };
-    assert_eq!(check(MAIL, &zone()), none);
+    assert_eq!(check(MAIL, &zone()), Chain::none());
     for hands in [1, 2, 3, INSTANCES_MAX] {
         let zone = zone();
         let found = check(&chain(hands), &zone);
         let sealers = (1..=hands).map(|number| format!("h{number}.example")).collect();
-        let pass = Chain { status: Status::Pass, fault: None, sealers, uncovered: 0 };
+        let results = format!(" i={hands}; mx; spf=pass").into_bytes();
+        let pass = Chain { status: Status::Pass, fault: None, sealers, uncovered: 0, results };
         assert_eq!(found, pass, "{hands}");
-        assert_eq!(zone.rounds.get(), 1, "all keys in one round");
+        assert_eq!(zone.rounds.get(), hands.min(2), "the newest key, then all others");
     }
     // What a hand changes breaks only the signatures before its own.
     let changed = chain(1).replace("Is dinner", "[list] Is dinner");
@@ -164,6 +164,7 @@ fn a_key_out_of_reach() {
     let found = check(&chain(2), &zone);
     let out_of_reach = Fault::Seal(1, Reason::KeyOutOfReach);
     assert_eq!((found.status, found.fault), (Status::TempError, Some(out_of_reach)));
+    assert_eq!(found.results, b" i=2; mx; spf=pass", "what may speak for it later");
     let found = check(&chain(2).replacen("From: Joe", "From: Jim", 1), &zone);
     assert_eq!((found.status, found.fault), (Status::Fail, Some(Fault::Message(Reason::Header))));
 }
@@ -186,4 +187,27 @@ fn numbers_of_results() {
     ] {
         assert_eq!(number_of_results(text.as_bytes()), number, "{text:?}");
     }
+}
+
+/// A name that somebody only claims brings no questions about others.
+#[test]
+fn the_newest_seal_comes_first() {
+    let headers = |mail: &str| Headers::index(mail.as_bytes()).unwrap();
+    let claimed = |mail: &str| {
+        let mut found = None;
+        parts(mail, &headers(mail), |parts| found = claimed_sealer(parts));
+        found
+    };
+    assert_eq!(claimed(MAIL), None);
+    let mail = chain(3);
+    assert_eq!(claimed(&mail).as_deref(), Some("h3.example"));
+    assert_eq!(claimed(&mail.replacen("ARC-Seal", "X-Seal", 1)), None, "not a whole chain");
+    let mut zone = zone();
+    zone.texts.iter_mut().filter(|(name, _)| !name.contains(".h3.")).for_each(|(_, text)| {
+        *text = "!".to_string();
+    });
+    let found = check(&mail.replacen("spf=pass", "spf=fail", 1), &zone);
+    assert_eq!(found.fault, Some(Fault::Seal(3, Reason::Header)));
+    assert_eq!((found.status, zone.rounds.get()), (Status::Fail, 1));
+    assert!(found.results.is_empty());
 }

@@ -1,4 +1,5 @@
-//! Where a domain's DMARC record is looked for (RFC 9989 section 4.10, the tree walk).
+//! Where a domain's DMARC record is looked for: the tree walk (RFC 9989 section 4.10), or by the Public
+//! Suffix List, as before it (RFC 7489 sections 3.2 and 6.6.3).
 
 use crate::authn::Lookup;
 use crate::dns::{Answer, Kind, Question, Record};
@@ -8,6 +9,40 @@ pub const QUERIES_MAX: usize = 8;
 
 /// Labels of the second name that is asked for, where the domain has more.
 const LABELS_MAX: usize = 7;
+
+/// How the domain of an organisation is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Discovery {
+    /// By what the domains above say of themselves.
+    #[default]
+    Tree,
+    /// By the Public Suffix List, as it was when this program was built.
+    Psl,
+}
+
+impl Discovery {
+    /// As reports name it: `discovery_method` of RFC 9990.
+    pub fn word(self) -> &'static str {
+        match self {
+            Discovery::Tree => "treewalk",
+            Discovery::Psl => "psl",
+        }
+    }
+
+    /// The domains whose records count for `domain`, itself first.
+    pub fn targets(self, domain: &str) -> Vec<&str> {
+        match (self, organisation(domain)) {
+            (Discovery::Tree, _) => targets(domain),
+            (Discovery::Psl, of) if of == domain => vec![domain],
+            (Discovery::Psl, of) => vec![domain, of],
+        }
+    }
+}
+
+/// The public suffix and one label, by the list; a name that is itself a public suffix stays as it is.
+pub fn organisation(domain: &str) -> &str {
+    psl::domain_str(domain).unwrap_or(domain)
+}
 
 /// Whether a domain is spoken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +74,14 @@ pub fn targets(domain: &str) -> Vec<&str> {
 ///
 /// # Errors
 /// An answer is missing.
-pub fn published<L: Lookup>(lookup: &mut L, domain: &str) -> Result<Published, L::Missing> {
+pub fn published<L: Lookup>(
+    lookup: &mut L,
+    discovery: Discovery,
+    domain: &str,
+) -> Result<Published, L::Missing> {
     let question =
         |target: &&str| Question::of_octets(format!("_dmarc.{target}").as_bytes(), Kind::Txt);
-    let targets = targets(domain);
+    let targets = discovery.targets(domain);
     let (own, above) = targets.split_at_checked(1).unwrap_or_default();
     let mut is_unknown = false;
     for part in [own, above] {
@@ -88,6 +127,7 @@ pub fn fuzz(data: &[u8]) {
     assert!(targets.len() <= QUERIES_MAX && targets.first() == Some(&&*text));
     let goes_up = |pair: &[&str]| matches!(pair, [a, b] if a.ends_with(b) && a.len() > b.len());
     assert!(targets.windows(2).all(goes_up));
+    assert!(Discovery::Psl.targets(&text).windows(2).all(goes_up));
 }
 
 #[cfg(test)]
@@ -191,8 +231,45 @@ mod tests {
             (&[("a.b.example", "!"), ("b.example", "v=DMARC1")], record("b.example"), vec![1, 2]),
         ] {
             let mut world = World { texts, rounds: Vec::new() };
-            let Ok(found) = published(&mut world, "a.b.example");
+            let Ok(found) = published(&mut world, Discovery::Tree, "a.b.example");
             assert_eq!((found, world.rounds), (expected, rounds), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn organisations_by_the_list() {
+        for (domain, expected) in [
+            ("example.com", "example.com"),
+            ("a.b.example.com", "example.com"),
+            ("a.b.example.co.uk", "example.co.uk"),
+            ("co.uk", "co.uk"),
+            ("com", "com"),
+            ("user.github.io", "user.github.io"),
+            ("a.user.github.io", "user.github.io"),
+            // A suffix that the list does not have is one label.
+            ("a.b.unlisted", "b.unlisted"),
+            ("a.xn--85x722f.xn--55qx5d.cn", "xn--85x722f.xn--55qx5d.cn"),
+            ("", ""),
+        ] {
+            assert_eq!(organisation(domain), expected, "{domain}");
+            fuzz(domain.as_bytes());
+        }
+        assert_eq!(Discovery::Psl.targets("a.b.x.co.uk"), ["a.b.x.co.uk", "x.co.uk"]);
+        assert_eq!(Discovery::Psl.targets("x.co.uk"), ["x.co.uk"]);
+        assert_eq!(Discovery::Tree.targets("x.co.uk"), ["x.co.uk", "co.uk", "uk"]);
+        // What stands between does not count, nor does what stands above.
+        for (texts, expected) in [
+            (&[("b.x.example", "v=DMARC1"), ("example", "v=DMARC1")][..], Published::None),
+            (
+                &[("x.example", "v=DMARC1")],
+                Published::Record("x.example".to_string(), b"v=DMARC1"[..].into()),
+            ),
+            (&[("b.x.example", "!")], Published::None),
+            (&[("x.example", "!")], Published::Unknown),
+        ] {
+            let mut world = World { texts, rounds: Vec::new() };
+            let Ok(found) = published(&mut world, Discovery::Psl, "a.b.x.example");
+            assert_eq!((found, world.rounds), (expected, vec![1, 1]), "{texts:?}");
         }
     }
 }

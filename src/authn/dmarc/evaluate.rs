@@ -5,12 +5,16 @@
 //! policy have it there, and most of their mail is signed by that very domain, so that nothing else is
 //! asked. In the second, all that is left of every walk.
 
-use super::discover::{single, targets};
+use super::discover::{Discovery, organisation, single};
 use super::record::{Alignment, Invalid, Policy, Psd, Record};
 use crate::authn::Lookup;
+use crate::authn::dkim::text::is_below;
 use crate::authn::dkim::{Outcome, Verified};
 use crate::authn::spf::SpfResult;
 use crate::dns::{Answer, Kind, Question};
+
+/// Domains of each kind that [`any_aligned`] looks at.
+pub const OTHERS_MAX: usize = 4;
 
 /// What is known of a message before it is judged.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,8 @@ pub struct Applied {
     pub record: Record,
     /// What it says for this author: `p`, `sp` or `np`.
     pub policy: Policy,
+    /// How it was found.
+    pub discovery: Discovery,
 }
 
 impl Applied {
@@ -105,15 +111,56 @@ impl Judgement {
 /// An answer is missing.
 pub fn evaluate<L: Lookup>(
     lookup: &mut L,
+    discovery: Discovery,
     evidence: &Evidence<'_>,
 ) -> Result<Judgement, L::Missing> {
-    let mut known = Known::default();
+    let mut known = Known::new(discovery);
     let authors = evidence.authors;
     let own = authors.iter().filter(|author| is_askable(author)).map(|author| text_of(author));
     known.fetch(lookup, own.collect())?;
     let rest = authors.iter().flat_map(|author| known.left(author, evidence)).collect();
     known.fetch(lookup, rest)?;
     Ok(judge(&known, evidence))
+}
+
+/// Whether one of these domains, for which others have seen SPF (`spf`) or a signature (`dkim`) pass,
+/// speaks for the author of a policy, by its record's modes. At most [`OTHERS_MAX`] of each are looked at.
+/// None where nobody can say.
+///
+/// # Errors
+/// An answer is missing.
+pub fn any_aligned<L: Lookup>(
+    lookup: &mut L,
+    applied: &Applied,
+    spf: &[String],
+    dkim: &[String],
+) -> Result<Option<bool>, L::Missing> {
+    let author = applied.author.as_str();
+    let of = |domains: &'_ [String], mode| {
+        domains.iter().take(OTHERS_MAX).map(|domain| (domain.clone(), mode)).collect::<Vec<_>>()
+    };
+    let all = [of(spf, applied.record.spf), of(dkim, applied.record.dkim)].concat();
+    let mut known = Known::new(applied.discovery);
+    if applied.discovery == Discovery::Tree && !all.iter().any(|(domain, _)| domain == author) {
+        let relaxed = all
+            .iter()
+            .filter(|(domain, mode)| *mode == Alignment::Relaxed && may_be_kin(domain, author));
+        let mut wanted: Vec<Question> =
+            relaxed.flat_map(|(domain, _)| known.walk_of(domain)).collect();
+        if !wanted.is_empty() {
+            wanted.extend(known.walk_of(author));
+        }
+        known.fetch(lookup, wanted)?;
+    }
+    let found: Vec<Option<bool>> =
+        all.iter().map(|(domain, mode)| known.aligned(domain, author, *mode)).collect();
+    Ok(if found.contains(&Some(true)) {
+        Some(true)
+    } else if found.contains(&None) {
+        None
+    } else {
+        Some(false)
+    })
 }
 
 fn judge(known: &Known, evidence: &Evidence<'_>) -> Judgement {
@@ -233,10 +280,16 @@ fn below<'d>(domain: &'d str, suffix: &str) -> &'d str {
 }
 
 /// The answers so far.
-#[derive(Default)]
-struct Known(Vec<(Question, Answer)>);
+struct Known {
+    discovery: Discovery,
+    answers: Vec<(Question, Answer)>,
+}
 
 impl Known {
+    fn new(discovery: Discovery) -> Known {
+        Known { discovery, answers: Vec::new() }
+    }
+
     fn fetch<L: Lookup>(
         &mut self,
         lookup: &mut L,
@@ -250,13 +303,13 @@ impl Known {
         }
         if !new.is_empty() {
             let answers = lookup.ask_all(new.clone())?;
-            self.0.extend(new.into_iter().zip(answers));
+            self.answers.extend(new.into_iter().zip(answers));
         }
         Ok(())
     }
 
     fn find(&self, question: &Question) -> Option<&Answer> {
-        self.0.iter().find(|(known, _)| known == question).map(|(_, answer)| answer)
+        self.answers.iter().find(|(known, _)| known == question).map(|(_, answer)| answer)
     }
 
     /// What is still to be asked about an author, once its own record is known.
@@ -268,14 +321,16 @@ impl Known {
         };
         let mut left = Vec::new();
         let is_alone = evidence.is_clear && evidence.authors.len() == 1;
-        let others = if is_alone { others(author, own.as_ref(), evidence) } else { Vec::new() };
+        // By the list nothing more is asked to compare organisations.
+        let may_ask = is_alone && self.discovery == Discovery::Tree;
+        let others = if may_ask { others(author, own.as_ref(), evidence) } else { Vec::new() };
         if own.is_none() {
             left.extend([Kind::A, Kind::Aaaa, Kind::Mx].map(|kind| Question::new(author, kind)));
         }
         if own.is_none() || !others.is_empty() {
-            left.extend(walk_of(author));
+            left.extend(self.walk_of(author));
         }
-        left.extend(others.into_iter().flat_map(walk_of));
+        left.extend(others.into_iter().flat_map(|other| self.walk_of(other)));
         left
     }
 
@@ -296,7 +351,7 @@ impl Known {
 
     fn walk<'d>(&self, domain: &'d str) -> Walk<'d> {
         let mut walk = Walk { records: Vec::new(), is_unknown: false };
-        for target in targets(domain) {
+        for target in self.discovery.targets(domain) {
             match self.record(target) {
                 Ok(Some(record)) => {
                     let ends = record.psd != Psd::Unknown;
@@ -312,11 +367,17 @@ impl Known {
         walk
     }
 
+    fn walk_of(&self, domain: &str) -> Vec<Question> {
+        let targets = self.discovery.targets(domain).into_iter();
+        targets.filter(|target| is_askable(target)).map(text_of).collect()
+    }
+
     /// The policy for an author: its own, its organisation's, or that of the public suffix.
     fn policy(&self, author: &str) -> Found {
         let found = |domain: &str, record: Record, policy| {
             let (author, domain) = (author.to_string(), domain.to_string());
-            Found::Policy(Box::new(Applied { author, domain, record, policy }))
+            let discovery = self.discovery;
+            Found::Policy(Box::new(Applied { author, domain, record, policy, discovery }))
         };
         match self.record(author) {
             Ok(Some(record)) => {
@@ -331,7 +392,10 @@ impl Known {
         if walk.is_unknown {
             return Found::Unknown;
         }
-        let organisation = walk.organisation(author);
+        let organisation = match self.discovery {
+            Discovery::Tree => walk.organisation(author),
+            Discovery::Psl => organisation(author),
+        };
         let of = |domain: &str| walk.records.iter().find(|(at, _)| *at == domain);
         let suffix = || walk.records.last().filter(|(_, record)| record.psd == Psd::Yes);
         match of(organisation).or_else(suffix) {
@@ -362,7 +426,15 @@ impl Known {
         if mode == Alignment::Strict || !may_be_kin(domain, author) {
             return Some(false);
         }
+        if self.discovery == Discovery::Psl {
+            return Some(organisation(domain) == organisation(author));
+        }
         let (ours, theirs) = (self.walk(author), self.walk(domain));
+        // An organisation is a domain above, so that who is not below the author's has another one. Its
+        // own name servers, which may fail on purpose, have no say in that.
+        if !ours.is_unknown && !is_below(domain, ours.organisation(author)) {
+            return Some(false);
+        }
         if ours.is_unknown || theirs.is_unknown {
             return None;
         }
@@ -410,10 +482,6 @@ fn may_be_kin(domain: &str, author: &str) -> bool {
 /// The name with `_dmarc.` in front fits into a question.
 fn is_askable(domain: &str) -> bool {
     domain.len() + "_dmarc.".len() <= 253
-}
-
-fn walk_of(domain: &str) -> Vec<Question> {
-    targets(domain).into_iter().filter(|target| is_askable(target)).map(text_of).collect()
 }
 
 fn text_of(domain: &str) -> Question {

@@ -5,6 +5,7 @@ use crate::authn::Lookup;
 use crate::authn::spf::{Checked, Client, Identity, SpfResult, check_host};
 use crate::commands::{DONE, Fault, LATER, NO, print};
 use crate::config::Config;
+use crate::config::files::Files;
 use crate::dns::{Answer, Question};
 use crate::plugin::log::foreign;
 use crate::server::clock;
@@ -19,7 +20,7 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 /// The result on the first line; then why, with the domain's own explanation before it if there is
 /// one, and each term that was looked at.
 pub(super) fn run(ip: IpAddr, helo: &str, sender: &str, words: &Words) -> Result<u8, Fault> {
-    let config = config(words)?;
+    let (_, config) = config(words)?;
     let mut live = resolver(&config, words.resolver.as_deref())?;
     let checked = checked(ip, helo, sender, &config, &mut live)?;
     print(&shown(&checked));
@@ -59,12 +60,13 @@ fn shown(checked: &Checked) -> String {
     text
 }
 
-/// The settings of the config folder. Name servers and our name are all that is needed of them, so
+/// The config folder and its settings. Name servers and our name are all that is needed of them, so
 /// where no folder is named and none is in its usual place the system's will do.
-pub(super) fn config(words: &Words) -> Result<Config, Fault> {
+pub(super) fn config(words: &Words) -> Result<(Files, Config), Fault> {
     let files = folder::open_if_any(words.config.clone())?;
     // What is wrong elsewhere is the business of check-config.
-    Ok(Config::load(&files, &folder::defaults(), &mut Vec::new()))
+    let config = Config::load(&files, &folder::defaults(), &mut Vec::new());
+    Ok((files, config))
 }
 
 /// Asks while there is time.

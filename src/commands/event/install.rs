@@ -14,6 +14,10 @@ use std::path::Path;
 /// The user that the daemon runs as on SME Server.
 const USER: &str = "qpsmtpd";
 
+/// Modes of new files: for everybody, and for the daemon's group.
+const OPEN: u32 = 0o644;
+const SECRET: u32 = 0o640;
+
 /// What was changed, or would be.
 pub(super) struct Change {
     pub(super) what: String,
@@ -54,7 +58,7 @@ impl Target {
     }
 
     /// A file with this text. One that says nothing takes the place only of one of ours: what an admin
-    /// wrote by hand stays.
+    /// wrote by hand stays, and so does qmail's file of that name, which counts where there is none.
     pub(super) fn file(&mut self, folder: &Path, name: &str, text: &str) {
         let path = folder.join(name);
         let before = match fs::read(&path) {
@@ -66,12 +70,23 @@ impl Target {
             }
         };
         let says_nothing = text.lines().all(|line| line.starts_with('#'));
-        let is_by_hand = before.as_deref().is_some_and(|it| !it.starts_with(BANNER));
-        if before.as_deref() == Some(text) || (says_nothing && is_by_hand) {
+        let is_ours = before.as_deref().is_some_and(|it| it.starts_with(BANNER));
+        if before.as_deref() == Some(text) || (says_nothing && !is_ours) {
             return;
         }
         let diff = diff(name, before.as_deref().unwrap_or_default(), text);
-        self.carry_out(format!("changed: {name}"), diff, &path, || put(&path, text.as_bytes()));
+        self.carry_out(format!("changed: {name}"), diff, &path, || {
+            put(&path, text.as_bytes(), OPEN)
+        });
+    }
+
+    /// A file that the daemon alone may read, and no diff shows.
+    pub(super) fn secret(&mut self, path: &Path, text: &str) {
+        if fs::read(path).is_ok_and(|before| before == text.as_bytes()) {
+            return;
+        }
+        let what = format!("made: {}", path.display());
+        self.carry_out(what, String::new(), path, || put(path, text.as_bytes(), SECRET));
     }
 
     /// Links below `peers`; others that lead to a list go. Files stay.
@@ -136,21 +151,24 @@ impl Target {
     }
 }
 
-/// Puts a file, on the disk, in the place of the one that is there; its owner and mode are kept.
-fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Puts a file, on the disk, in the place of the one that is there; its owner and mode are kept. A new one
+/// has this mode, and belongs to the daemon's group if it is secret.
+fn put(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{:016x}", random::u64()?));
     let draft = Path::new(&name);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(draft)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
         if let Ok(there) = fs::metadata(path) {
             let own = file.metadata()?;
             if (own.uid(), own.gid()) != (there.uid(), there.gid()) {
                 chown(draft, Some(there.uid()), Some(there.gid()))?;
             }
             file.set_permissions(Permissions::from_mode(there.mode() & 0o7777))?;
+        } else if let Some((_, group)) = daemon().filter(|_| mode == SECRET) {
+            chown(draft, None, Some(group))?;
         }
         file.write_all(text)?;
         file.sync_all()?;
@@ -164,21 +182,25 @@ fn put(path: &Path, text: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// The daemon's user and group, where they exist and we may give files away.
+fn daemon() -> Option<(u32, u32)> {
+    Identity::find(USER).ok().filter(|_| privileges::is_root()).map(|it| it.ids())
+}
+
 /// The private key comes last, by a link that fails where there is one: nothing is ever overwritten.
 fn make_key(folder: &Path) -> io::Result<()> {
     let broken = || io::Error::other("the key that was made cannot be used");
     let pem = rsa(*RSA_BITS.start(), &mut random::bytes)?;
     let public = PrivateKey::from_pem(&pem).map_err(|_| broken())?.public().ok_or_else(broken)?;
     fs::create_dir_all(folder)?;
-    put(&folder.join("selector"), b"default\n")?;
-    put(&folder.join("public"), public.to_pem().as_bytes())?;
+    put(&folder.join("selector"), b"default\n", OPEN)?;
+    put(&folder.join("public"), public.to_pem().as_bytes(), OPEN)?;
     let draft = folder.join(format!("private.{:016x}", random::u64()?));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&draft)?;
         file.write_all(pem.as_bytes())?;
         // Without that user the daemon runs as another, whom the admin gives the key to.
-        if let Some(identity) = Identity::find(USER).ok().filter(|_| privileges::is_root()) {
-            let (user, group) = identity.ids();
+        if let Some((user, group)) = daemon() {
             chown(&draft, Some(user), Some(group))?;
         }
         file.sync_all()?;

@@ -116,8 +116,9 @@ fn envelope(sources: &Sources, warnings: &mut Vec<String>) -> Vec<Row> {
         "sender_permitted_from reject 1 no_dmarc_policy {}",
         text(&defaults::SPF_REJECT_POLICY)
     );
-    let dmarc =
-        format!("dmarc reject {}", u8::from(text(&defaults::DMARC_REJECT) == defaults::ENABLED));
+    let mut bit = |property| u8::from(text(property) == defaults::ENABLED);
+    let (reject, reporting) = (bit(&defaults::DMARC_REJECT), bit(&defaults::DMARC_REPORTING));
+    let dmarc = format!("dmarc reject {reject} reporting {reporting}");
     let rhsbl = (text(&defaults::RHSBL) == defaults::ENABLED).then(|| "rhsbl".to_string());
     let dnsbl =
         (text(&defaults::DNSBL) == defaults::ENABLED).then(|| "dnsbl reject naughty".to_string());

@@ -46,7 +46,7 @@ fn the_lists_of_plugins_without_any_property() {
             "headers require From",
             "sender_permitted_from reject 1 no_dmarc_policy 0",
             "dkim",
-            "dmarc reject 0",
+            "dmarc reject 0 reporting 1",
             "badmailfrom",
             "badrcptto",
             "helo policy lenient reject naughty",
@@ -105,7 +105,12 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("configuration qpsmtpd=service|HeloPolicy|rfc", "peers/0", "helo policy rfc reject naughty"),
     ("configuration qpsmtpd=service|HeloReject|0", "peers/0", "helo policy lenient reject 0"),
     ("configuration qpsmtpd=service|MaxLoad|11", "peers/0", "loadcheck max_load 11"),
-    ("configuration qpsmtpd=service|DMARCReject|enabled", "peers/0", "dmarc reject 1"),
+    ("configuration qpsmtpd=service|DMARCReject|enabled", "peers/0", "dmarc reject 1 reporting 1"),
+    (
+        "configuration qpsmtpd=service|DMARCReporting|disabled",
+        "peers/0",
+        "dmarc reject 0 reporting 0",
+    ),
     (
         "configuration qpsmtpd=service|SPFRejectPolicy|2",
         "peers/0",

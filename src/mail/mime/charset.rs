@@ -3,7 +3,7 @@
 //! `encoding_rs` has the tables of the web, and takes the names that browsers take. Mail has one more:
 //! UTF-7 (RFC 2152), which browsers dropped and mail clients still open.
 
-use encoding_rs::{CoderResult, Encoding, WINDOWS_1252};
+use encoding_rs::{CoderResult, EncoderResult, Encoding, WINDOWS_1252};
 
 /// Most octets of UTF-8 that one call to [`Decoder::decode`] may need room for.
 pub const ROOM_MIN: usize = 16;
@@ -130,6 +130,33 @@ pub fn decode_whole(label: &[u8], octets: &[u8], max: usize) -> (String, bool) {
             return (text, true);
         }
     }
+}
+
+/// Text in the charset of that name, for who adds it to a body; None where the charset is unknown, is not
+/// one that extends ASCII, or has no place for some character. An empty name is ASCII.
+pub fn encode(label: &[u8], text: &str) -> Option<Vec<u8>> {
+    let label = label.trim_ascii().to_ascii_lowercase();
+    if matches!(label.as_slice(), b"" | b"us-ascii" | b"ascii") {
+        return text.is_ascii().then(|| text.as_bytes().to_vec());
+    }
+    let table = Encoding::for_label_no_replacement(&label).or_else(|| code_page(&label))?;
+    if !table.is_ascii_compatible() {
+        return None;
+    }
+    let mut encoder = table.new_encoder();
+    let room = encoder.max_buffer_length_from_utf8_without_replacement(text.len())?;
+    let mut octets = vec![0; room];
+    let (result, _, written) =
+        encoder.encode_from_utf8_without_replacement(text, &mut octets, true);
+    octets.truncate(written);
+    let unmappable = result != EncoderResult::InputEmpty;
+    // The web takes ISO 8859-1 for Windows-1252, and some others so too. Mail does not, and has nothing
+    // but controls between 0x80 and 0x9f there.
+    let named = label.windows(3).any(|it| matches!(it, b"125" | b"874" | b"866"));
+    let extra = |octet: &u8| (0x80..0xa0).contains(octet);
+    let borrowed = table.is_single_byte() && !named && table.name().starts_with("windows-");
+    let lost = unmappable || (borrowed && octets.iter().any(extra));
+    (!lost).then_some(octets)
 }
 
 fn push_lossy(octets: &[u8], text: &mut String) {
@@ -294,6 +321,29 @@ mod tests {
                 }
                 assert_eq!(String::from_utf8(text).unwrap(), want, "{label} {size}");
             }
+        }
+    }
+
+    #[test]
+    fn encodes() {
+        let rows: &[(&str, &str, Option<&[u8]>)] = &[
+            ("", "a", Some(b"a")),
+            ("US-ASCII", "\u{e9}", None),
+            ("utf-8", "\u{e9}", Some(b"\xc3\xa9")),
+            ("iso-8859-1", "\u{e9}", Some(b"\xe9")),
+            ("iso-8859-1", "\u{20ac}", None),
+            ("iso-8859-15", "\u{20ac}", Some(b"\xa4")),
+            ("CP1252", "\u{20ac}", Some(b"\x80")),
+            ("koi8-r", "\u{410}", Some(b"\xe1")),
+            ("iso-8859-2", "\u{410}", None),
+            ("gb18030", "\u{4e2d}", Some(b"\xd6\xd0")),
+            ("iso-2022-jp", "a", None),
+            ("utf-16le", "a", None),
+            ("utf-7", "a", None),
+            ("x-unknown", "a", None),
+        ];
+        for (label, text, want) in rows {
+            assert_eq!(encode(label.as_bytes(), text).as_deref(), *want, "{label} {text}");
         }
     }
 }

@@ -28,6 +28,7 @@
 pub mod body;
 mod boundary;
 pub mod charset;
+pub mod encode;
 mod fault;
 mod field;
 #[cfg(any(test, fuzzing))]

@@ -11,9 +11,9 @@
 //! 3. Speculation stops where it would ask what may turn out not to concern anybody: at a pending
 //!    plugin that may change what later ones see ([`crate::plugin::Plugin::gates`]), or one that would
 //!    change it now; at one that would decide the hook; at one that wants to block; at `speculate no`.
-//! 4. A hook has a budget of time, questions and octets of answers, and each plugin one of rounds.
-//!    When one is spent, what is missing becomes `TempFail` and the next run is the last: nothing waits
-//!    for ever. Rounds count per plugin, so that a sender who makes one check go round and round in
+//! 4. A hook has a budget of time and questions, and each plugin one of rounds. When one is spent, what
+//!    is missing becomes `TempFail` and the next run is the last: nothing waits for ever. An answer for
+//!    which there is no room is `TempFail`, alone. Rounds count per plugin, so that a sender who makes one check go round and round in
 //!    his own DNS cannot take the answers of block lists away.
 //! 5. Effects count once, when a plugin's run commits.
 //! 6. A plugin moves to one lane at most, and runs there once; on a lane its questions wait.
@@ -149,13 +149,8 @@ impl Invocation {
         if self.memo.is_answered(number) {
             return false;
         }
-        let answer = answer.bounded();
-        if self.memo.weight() + answer.weight() > limits::HOOK_ANSWERS_MAX {
-            self.spent = true;
-            self.memo.fill(number, &Arc::new(Answer::TempFail));
-        } else {
-            self.memo.fill(number, &answer);
-        }
+        let answer = answer.fitted(self.memo.weight());
+        self.memo.fill(number, &answer);
         let complete = |wait: &Wait| {
             wait.open.contains(&number) && wait.open.iter().all(|it| self.memo.is_answered(*it))
         };

@@ -301,6 +301,26 @@ fn wishes_are_bounded() {
 }
 
 #[test]
+fn large_answers_leave_room_for_small_ones() {
+    let many = acting().at(Hook::Mail, |cx| {
+        cx.dns_all((0..10).map(|number| a(&format!("{number}.example"))))?;
+        Ok(Verdict::Declined)
+    });
+    let policy = acting().at(Hook::Mail, |cx| judge(cx, "policy.example"));
+    let mut play = Play::new(vec![many.named("many"), policy.named("policy"), keeper()]);
+    play.say(HELLO);
+    play.say("MAIL FROM:<>\r\n");
+    let text = Record::Text(vec![b'x'; 7_000].into());
+    let large = Answer::Dns(dns::Answer::Found(Arc::new([text])));
+    for name in play.asked().iter().filter(|name| *name != "policy.example") {
+        play.answer(name, large.clone());
+        assert!(play.visit.answers_in_memory() <= limits::HOOK_ANSWERS_MAX);
+    }
+    assert!(play.answer("policy.example", listed()));
+    assert!(play.say("").0.contains("550"));
+}
+
+#[test]
 fn a_waiting_message_is_not_carried_round_in_circles() {
     for (answer, reply) in [(listed(), "554"), (Answer::Dns(dns::Answer::NoData), "250")] {
         let asks = acting().at(Hook::Message, |cx| judge(cx, "uri.example")).named("uribl");

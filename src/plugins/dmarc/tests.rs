@@ -5,17 +5,21 @@ use crate::config::files::Files;
 
 #[test]
 fn arguments() {
-    for (line, file, errors, complaints) in [
-        ("dmarc", "", 0, 0),
-        ("dmarc reject 1 reject_quarantine 1 reject_type temp", "", 0, 0),
-        ("dmarc reject naughty", "", 0, 0),
-        ("dmarc reject 2", "", 0, 1),
-        ("dmarc reject_quarantine yes", "", 0, 1),
-        ("dmarc strict", "", 0, 1),
-        ("dmarc", "192.0.2.0/24\n2001:db8::1 mailing_list\nlists.example. local_policy", 0, 0),
-        ("dmarc", "lists.example friend\n@x", 2, 0),
+    for (line, file, sealers, errors, complaints) in [
+        ("dmarc", "", "", 0, 0),
+        ("dmarc reject 1 reject_quarantine 1 reject_type temp", "", "", 0, 0),
+        ("dmarc reject naughty", "", "", 0, 0),
+        ("dmarc reject 2", "", "", 0, 1),
+        ("dmarc reject_quarantine yes", "", "", 0, 1),
+        ("dmarc strict", "", "", 0, 1),
+        ("dmarc", "192.0.2.0/24\n2001:db8::1 mailing_list\nlists.example. local_policy", "", 0, 0),
+        ("dmarc", "lists.example friend\n@x", "", 2, 0),
+        ("dmarc", "", "lists.example mailing_list\nBücher.example", 0, 0),
+        ("dmarc", "", "192.0.2.1\n@x\nlists.example friend", 3, 0),
     ] {
-        let files = Files::in_memory([("dmarc_trusted".to_string(), file.to_string())]);
+        let files = [("dmarc_trusted", file), ("arc_trusted", sealers)];
+        let files = files.map(|(name, text)| (name.to_string(), text.to_string()));
+        let files = Files::in_memory(files);
         let mut problems = Vec::new();
         let mut args = Args::of(line);
         let setup = Setup::new(&files, &mut problems);
@@ -34,6 +38,7 @@ fn results() {
             domain: "example.org".to_string(),
             record: dmarc::Record { testing: true, ..dmarc::Record::default() },
             policy: dmarc::Policy::Reject,
+            discovery: Discovery::Tree,
         }),
         spf: false,
         dkim: false,

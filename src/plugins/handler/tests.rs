@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::files::Files;
+use crate::mail::headers::{clean_utf8, unfold};
 use crate::plugin::Loaded;
 use crate::plugins::tests::trial::Trial;
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::client::spamd::tests::{answer, heard, serve};
 use crate::config::files::Files;
 use crate::plugins::tests::trial::Trial;
+use std::path::PathBuf;
 
 const TAKEN: &str = "250 ";
 
@@ -257,6 +258,4 @@ fn arguments() {
         load(&mut args, &Setup::new(&files, &mut problems));
         assert_eq!(args.finish().len(), complaints, "{line}");
     }
-    let mut args = Args::of("spamassassin spamd_socket localhost:1783");
-    assert_eq!(socket(&mut args), Socket::Tcp("127.0.0.1:1783".parse().unwrap()));
 }

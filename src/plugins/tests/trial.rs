@@ -20,6 +20,8 @@ pub(in crate::plugins) struct Trial {
     visit: Visit,
     site: Arc<Site>,
     log: Vec<String>,
+    /// The time, which stands still unless a test moves it.
+    pub(in crate::plugins) now: Moment,
     /// The one record of the store, as `table key`; its value is empty.
     pub(in crate::plugins) stored: Option<String>,
 }
@@ -49,10 +51,27 @@ impl Trial {
             local: "198.51.100.25:25".parse().expect("an address"),
             name: None,
         };
-        let visit = Visit::new(Id(7), peer, chain, &around(&site));
-        let mut trial = Trial { visit, site, log: Vec::new(), stored: None };
+        let visit = Visit::new(Id(7), peer, chain, &around(&site, Moment::default()));
+        let mut trial =
+            Trial { visit, site, log: Vec::new(), now: Moment::default(), stored: None };
         trial.pump(b"");
         trial
+    }
+
+    /// Sends a whole mail from the envelope on, its text with the line that ends it; gives the reply and
+    /// what this plugin has logged.
+    pub(in crate::plugins) fn deliver(
+        &mut self,
+        text: &str,
+        plugin: &str,
+    ) -> (String, Vec<String>) {
+        for command in ["MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA"] {
+            self.say(command);
+        }
+        let reply = self.say(text);
+        let log = self.take_log();
+        let ours = log.iter().filter_map(|line| line.strip_prefix(plugin)?.strip_prefix(": "));
+        (reply, ours.map(str::to_string).collect())
     }
 
     /// Sends a line; gives the reply without its last line end.
@@ -68,7 +87,7 @@ impl Trial {
     fn pump(&mut self, mut input: &[u8]) -> String {
         let mut out = Vec::new();
         loop {
-            let (used, want) = self.visit.pump(input, &mut out, &around(&self.site));
+            let (used, want) = self.visit.pump(input, &mut out, &around(&self.site, self.now));
             input = input.get(used..).unwrap_or_default();
             match want {
                 Want::Move(lane) => self.work(lane),
@@ -113,7 +132,7 @@ impl Trial {
                 Lane::Workers => Place::Worker,
                 lane => Place::Lane(lane, &Nobody),
             };
-            match self.visit.work(place, Moment::default()) {
+            match self.visit.work(place, self.now) {
                 Want::Move(next) => lane = next,
                 _ => return,
             }
@@ -121,13 +140,8 @@ impl Trial {
     }
 }
 
-fn around(site: &Arc<Site>) -> Surroundings<'_> {
-    Surroundings {
-        now: Moment::default(),
-        site,
-        verbosity: Level::Debug,
-        stopwatch: || Duration::ZERO,
-    }
+fn around(site: &Arc<Site>, now: Moment) -> Surroundings<'_> {
+    Surroundings { now, site, verbosity: Level::Debug, stopwatch: || Duration::ZERO }
 }
 
 /// A resolver that knows nothing.

@@ -23,9 +23,11 @@
 //! Karma: -1 for a virus, and the client is condemned as by `virus/clamdscan`.
 //!
 //! When it cannot tell: the mail is put off; with `declined_on_fail` it passes, is marked as not scanned,
-//! and the log has `error, …`.
+//! and the log has `error, …`. A clamd that has failed three times in a row to tell its version is left alone
+//! for `timeout` and half a minute, then one mail asks it again.
 
 use super::{At, OnError, Scanner, TIMEOUT, configured_socket};
+use crate::client::breaker::Breaker;
 use crate::config::files::Problem;
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin};
@@ -90,6 +92,7 @@ pub(super) fn from_args(args: &mut Args, setup: &Setup<'_>) -> Scanner {
         on_error,
         only_multipart: false,
         plain_field: true,
+        breaker: Breaker::new(timeout),
     }
 }
 

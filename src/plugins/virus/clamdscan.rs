@@ -28,9 +28,11 @@
 //! line the message too, also with `deny_viruses no`.
 //!
 //! When it cannot tell: the mail passes, is marked as not scanned, and the log has `error, …`; with
-//! `defer_on_error yes` it is put off.
+//! `defer_on_error yes` it is put off. A clamd that has failed three times in a row to tell its version is left
+//! alone for `timeout` and half a minute, then one mail asks it again.
 
 use super::{At, OnError, SOCKET, Scanner, TIMEOUT, configured_socket, yes};
+use crate::client::breaker::Breaker;
 use crate::config::routes::Server;
 use crate::plugin::site::Setup;
 use crate::plugin::{Args, Cx, Hook, HookSet, Hooked, Plugin};
@@ -63,14 +65,16 @@ impl Plugin for Clamdscan {
 pub(super) fn from_args(args: &mut Args, setup: &Setup<'_>) -> Scanner {
     let at = place(args, setup);
     let defer = yes(args, "defer_on_error", false);
+    let timeout = Duration::from_secs(args.number("timeout", TIMEOUT, 1..=180));
     Scanner {
         at,
         max_size: args.number("max_size", MAX_SIZE, 1..=MAX_SIZE_MAX) * 1_024,
-        timeout: Duration::from_secs(args.number("timeout", TIMEOUT, 1..=180)),
+        timeout,
         deny: yes(args, "deny_viruses", true),
         on_error: if defer { OnError::Defer } else { OnError::Pass },
         only_multipart: !yes(args, "scan_all", true),
         plain_field: false,
+        breaker: Breaker::new(timeout),
     }
 }
 

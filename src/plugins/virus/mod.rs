@@ -5,6 +5,7 @@ pub mod clamav;
 pub mod clamdscan;
 pub mod pattern_filter;
 
+use crate::client::breaker::{Breaker, News, RESTS};
 use crate::client::clamd::{self, Finding};
 use crate::client::deadline::Deadline;
 use crate::client::stream::Place;
@@ -53,6 +54,7 @@ struct Scanner {
     only_multipart: bool,
     /// `X-Virus-Checked` of clean mail as virus/clamav writes it, which does not tell the version.
     plain_field: bool,
+    breaker: Breaker,
 }
 
 /// Takes a word for yes or no.
@@ -108,12 +110,23 @@ impl Scanner {
             cx.log(Level::Notice, "skip, not multipart");
             return Ok(unscanned(cx, "not multipart"));
         }
+        let now = cx.now().mono;
+        if self.breaker.rests(now) {
+            return Ok(self.failed(cx, RESTS));
+        }
         let found = match self.addresses(cx)? {
             Ok(found) => found,
             Err(words) => return Ok(self.failed(cx, words)),
         };
         cx.lane(Lane::Scanners)?;
-        Ok(match self.ask(&found, &message.current.parts(message.received)) {
+        if !self.breaker.may_ask(now) {
+            return Ok(self.failed(cx, RESTS));
+        }
+        let (answer, news) = self.ask(now, &found, &message.current.parts(message.received));
+        if let Some(news) = news {
+            cx.log(Level::Warning, format!("info, clamd {news}"));
+        }
+        Ok(match answer {
             Ok((_, Finding::Virus(name))) => self.found(cx, &name),
             Ok((version, Finding::Clean)) => self.clean(cx, &version),
             Err(words) => self.failed(cx, &words),
@@ -128,8 +141,15 @@ impl Scanner {
         }
     }
 
-    /// Version and finding. Where clamd has several addresses, the first at which it answers counts.
-    fn ask(&self, found: &[SocketAddr], parts: &[&[u8]]) -> Result<(String, Finding), String> {
+    /// Version and finding. Where clamd has several addresses, the first at which it answers counts. It
+    /// has failed for all mail only where it does not even tell its version: what it fails at in a message
+    /// must not let other mail pass unscanned.
+    fn ask(
+        &self,
+        now: Duration,
+        found: &[SocketAddr],
+        parts: &[&[u8]],
+    ) -> (Result<(String, Finding), String>, Option<News>) {
         let deadline = Deadline::after(self.timeout);
         let places: Vec<Place<'_>> = match &self.at {
             At::Socket(path) => vec![Place::Unix(path)],
@@ -139,15 +159,15 @@ impl Scanner {
         for place in places {
             match clamd::version(place, deadline) {
                 Ok(version) => {
+                    let news = self.breaker.heard(now, true);
                     let finding = clamd::scan(place, parts, deadline);
-                    return finding
-                        .map(|finding| (version, finding))
-                        .map_err(|fault| fault.to_string());
+                    let answer = finding.map(|finding| (version, finding));
+                    return (answer.map_err(|fault| fault.to_string()), news);
                 }
                 Err(fault) => words = fault.to_string(),
             }
         }
-        Err(words)
+        (Err(words), self.breaker.heard(now, false))
     }
 
     /// A virus was found.

@@ -12,8 +12,8 @@ use crate::plugin::log::{Facility, Id, Level, SyslogOutput, foreign};
 
 use super::batch::{Batch, WhenFull};
 use super::file;
-use super::stamp::{self, Moment};
 use super::syslog::SyslogSink;
+use crate::sys::stamp::{self, Moment};
 
 /// Where the daemon's own log goes.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use nix::fcntl::OFlag;
 use crate::plugin::log::{FileOutput, Id, Level, foreign};
 
 use super::batch::{Batch, WhenFull};
-use super::stamp::{self, Moment};
+use crate::sys::stamp::{self, Moment};
 
 /// Files kept open at the same time; the one not used for longest is closed first.
 const OPEN_MAX: usize = 16;

@@ -14,7 +14,7 @@ use crate::plugin::log::{Id, Level, PipeOutput};
 
 use super::batch::{Batch, WhenFull};
 use super::file::{CONNECTIONS_MAX, Head};
-use super::stamp::{self, Moment};
+use crate::sys::stamp::{self, Moment};
 
 /// The least time between two starts of the command.
 const START_INTERVAL: Duration = Duration::from_secs(1);

@@ -12,8 +12,8 @@ use super::adaptive::Adaptive;
 use super::destination::Main;
 use super::file::FileSink;
 use super::pipe::PipeSink;
-use super::stamp::Moment;
 use super::syslog::SyslogSink;
+use crate::sys::stamp::Moment;
 
 /// All outputs, open.
 pub(super) struct Router {

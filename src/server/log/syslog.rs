@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::plugin::log::{Id, Level, SyslogOutput};
 
 use super::batch::dropped;
-use super::stamp::{self, Moment};
+use crate::sys::stamp::{self, Moment};
 
 /// How long a datagram may wait for a daemon that is there but reads nothing, and how long after
 /// a failure lines are given up without another try.

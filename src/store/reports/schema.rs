@@ -68,7 +68,7 @@ SELECT report.id FROM report
     JOIN mailreeve_report AS new ON new.report_id = report.id
 WHERE author_id = ? AND from_domain_id = ? AND begin = ? AND end = ?
     AND old.adkim IS ? AND old.aspf IS ? AND old.p IS ? AND old.sp IS ? AND old.rua IS ?
-    AND new.np IS ? AND new.testing = ? AND new.fo = ?
+    AND new.np IS ? AND new.testing = ? AND new.fo = ? AND new.discovery_method = ?
 LIMIT 1";
 
 /// Deletes the reports that ended before a time, what hangs on them first.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::authn::dkim::{Outcome, Verified};
-use crate::authn::dmarc::Record;
+use crate::authn::dmarc::{Discovery, Record};
 
 /// A message that passed nothing.
 pub(in crate::store) fn judged(ip: &str) -> Judged {
@@ -17,6 +17,7 @@ pub(in crate::store) fn judged(ip: &str) -> Judged {
             domain: "example.org".to_string(),
             record,
             policy: Policy::Reject,
+            discovery: Discovery::Tree,
         },
         sender: "bounce.example.org".to_string(),
         recipient: Some("example.com".to_string()),

@@ -66,6 +66,16 @@ fn signature(domain: &str, outcome: Outcome, uncovered: u64) -> Verified {
 
 /// `spf` and `dkim` are `DOMAIN`, which passes, or `DOMAIN WORD`.
 fn judged(world: &[(&str, &str)], from: &str, spf: &str, dkim: &str) -> (String, usize) {
+    judged_by(Discovery::Tree, world, from, spf, dkim)
+}
+
+fn judged_by(
+    discovery: Discovery,
+    world: &[(&str, &str)],
+    from: &str,
+    spf: &str,
+    dkim: &str,
+) -> (String, usize) {
     let authors: Vec<String> = from.split(' ').map(str::to_string).collect();
     let (spf_domain, spf_word) = spf.split_once(' ').unwrap_or((spf, "pass"));
     let spf_result = match spf_word {
@@ -87,7 +97,7 @@ fn judged(world: &[(&str, &str)], from: &str, spf: &str, dkim: &str) -> (String,
         dkim: (dkim != "-").then_some(if dkim.is_empty() { &[] } else { &signatures[..] }),
     };
     let mut asked = Asked { world: World(world), rounds: Vec::new() };
-    let Ok(found) = evaluate(&mut asked, &evidence);
+    let Ok(found) = evaluate(&mut asked, discovery, &evidence);
     assert!(asked.rounds.len() <= 2, "{:?}", asked.rounds);
     let mut shown = found.result.word().to_string();
     if let Some(applied) = &found.applied {
@@ -210,4 +220,89 @@ fn walks_are_bounded() {
     assert_eq!(judged(&world, &long, &long, "").0, "none");
     assert_eq!(below("a.b.co.uk", "co.uk"), "b.co.uk");
     assert_eq!(below("b.co.uk", "uk"), "co.uk");
+}
+
+/// What others have seen counts by the modes of the record.
+#[test]
+fn what_others_have_seen() {
+    const WORLD: &[(&str, &str)] = &[("x.example", "p=reject"), ("a.mute", "!"), ("mute", "!")];
+    for (author, modes, spf, dkim, expected, rounds) in [
+        ("a.x.example", "", "a.x.example", "", Some(true), 0),
+        ("a.x.example", "", "", "a.x.example", Some(true), 0),
+        ("a.x.example", "", "b.x.example", "", Some(true), 1),
+        ("a.x.example", "aspf=s", "b.x.example", "", Some(false), 0),
+        ("a.x.example", "aspf=s", "b.x.example", "x.example", Some(true), 1),
+        ("a.x.example", "adkim=s", "y.example", "x.example", Some(false), 1),
+        ("a.x.example", "", "y.other", "", Some(false), 0),
+        ("a.x.example", "", "", "", Some(false), 0),
+        ("a.mute", "", "b.mute", "", None, 1),
+    ] {
+        let record = Record::parse(format!("v=DMARC1; p=reject; {modes}").as_bytes()).unwrap();
+        let (author, domain) = (author.to_string(), author.to_string());
+        let (policy, discovery) = (Policy::Reject, Discovery::Tree);
+        let applied = Applied { author, domain, record, policy, discovery };
+        let names =
+            |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_string).collect() };
+        let mut asked = Asked { world: World(WORLD), rounds: Vec::new() };
+        let Ok(found) = any_aligned(&mut asked, &applied, &names(spf), &names(dkim));
+        assert_eq!((found, asked.rounds.len()), (expected, rounds), "{modes} {spf} {dkim}");
+        // By the list nobody is asked.
+        let (applied, mut asked) =
+            (Applied { discovery: Discovery::Psl, ..applied }, Asked { rounds: vec![], ..asked });
+        let Ok(found) = any_aligned(&mut asked, &applied, &names(spf), &names(dkim));
+        assert_eq!((found, asked.rounds.len()), (Some(expected == Some(true)), 0), "{spf} {dkim}");
+    }
+}
+
+/// The old way knows the author's own record and that of the organisation, and no `psd`.
+#[test]
+fn by_the_public_suffix_list() {
+    const WORLD: &[(&str, &str)] = &[
+        ("x.co.uk", "p=reject; sp=quarantine"),
+        ("mid.x.co.uk", "p=none; psd=n"),
+        ("a.mid.x.co.uk", "@"),
+        ("b.example", "@"),
+        ("example", "p=reject; psd=y"),
+        ("uk", "p=reject"),
+        ("mute.co.uk", "!"),
+    ];
+    for (from, spf, dkim, tree, psl, rounds) in [
+        ("x.co.uk", "b.x.co.uk", "", "pass x.co.uk reject spf", "pass x.co.uk reject spf", 1),
+        ("a.mid.x.co.uk", "", "", "fail mid.x.co.uk none", "fail x.co.uk quarantine", 2),
+        (
+            "a.mid.x.co.uk",
+            "",
+            "b.x.co.uk",
+            "fail mid.x.co.uk none",
+            "pass x.co.uk quarantine dkim",
+            2,
+        ),
+        ("mid.x.co.uk", "x.co.uk", "", "fail mid.x.co.uk none", "pass mid.x.co.uk none spf", 1),
+        ("b.example", "", "", "fail example reject", "none", 2),
+        ("y.co.uk", "", "", "fail uk reject", "none", 2),
+        ("a.mute.co.uk", "", "", "temperror", "temperror", 2),
+        ("x.co.uk x.co.uk", "x.co.uk", "", "fail x.co.uk reject", "fail x.co.uk reject", 1),
+    ] {
+        assert_eq!(judged(WORLD, from, spf, dkim).0, tree, "{from} {spf} {dkim}");
+        let found = judged_by(Discovery::Psl, WORLD, from, spf, dkim);
+        assert_eq!(found, (psl.to_string(), rounds), "{from} {spf} {dkim}");
+    }
+}
+
+/// A stranger whose name servers fail on purpose makes nobody unsure whether he speaks for the author.
+#[test]
+fn strangers_out_of_reach() {
+    const WORLD: &[(&str, &str)] =
+        &[("bank.example", "p=reject"), ("evil.example", "!"), ("a.bank.example", "!")];
+    for (from, spf, dkim, expected) in [
+        ("bank.example", "", "evil.example", "fail bank.example reject"),
+        ("bank.example", "evil.example", "", "fail bank.example reject"),
+        ("bank.example", "evil.example temperror", "", "fail bank.example reject"),
+        ("b.bank.example", "", "evil.example", "fail bank.example reject"),
+        // Its own people may be who they say.
+        ("bank.example", "", "a.bank.example", "temperror bank.example reject"),
+    ] {
+        let (found, _) = judged(WORLD, from, spf, dkim);
+        assert_eq!(found, expected, "{from} {spf} {dkim}");
+    }
 }

@@ -124,7 +124,7 @@ fn questions_on_a_lane_wait_together() {
 fn the_budget_holds_on_a_lane_too() {
     for (answer, asked) in [
         (listed(), limits::HOOK_QUESTIONS_MAX),
-        (heavy(limits::HOOK_ANSWERS_MAX / 4), 5),
+        (heavy(limits::HOOK_ANSWERS_MAX / 4), 4),
         (Answer::TempFail, 1),
     ] {
         let endless = plugin("endless", |cx| {

@@ -6,20 +6,20 @@
 
 use std::fmt::Write;
 
-use crate::sys::time::LocalTime;
+use super::time::LocalTime;
 
 /// A moment in both forms that patterns need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
+pub struct Moment {
     /// Seconds since 1970.
-    pub(super) unix: i64,
+    pub unix: i64,
     /// The same in local time.
-    pub(super) local: LocalTime,
+    pub local: LocalTime,
 }
 
 /// Fills in a pattern of strftime (`%a %b %h %d %e %j %m %y %Y %H %M %S %T %R %F %D %s %z %%`)
 /// and `%i`, the connection; other patterns stay as they are.
-pub(super) fn expand(pattern: &str, now: &Moment, connection: &str) -> String {
+pub fn expand(pattern: &str, now: &Moment, connection: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
     while let Some((text, tail)) = rest.split_once('%') {
@@ -38,7 +38,7 @@ pub(super) fn expand(pattern: &str, now: &Moment, connection: &str) -> String {
 }
 
 /// `2026-11-23T17:29:05+01:00` (RFC 3339): one word, and sure to sort.
-pub(super) fn rfc3339(now: &Moment) -> String {
+pub fn rfc3339(now: &Moment) -> String {
     let mut stamp = expand("%FT%T%z", now, "");
     if let Some(minutes) = stamp.len().checked_sub(2) {
         stamp.insert(minutes, ':');
@@ -47,7 +47,7 @@ pub(super) fn rfc3339(now: &Moment) -> String {
 }
 
 /// `Nov  3 17:29:05`: the time of a syslog message (RFC 3164 section 4.1.2).
-pub(super) fn rfc3164(now: &Moment) -> String {
+pub fn rfc3164(now: &Moment) -> String {
     expand("%b %e %T", now, "")
 }
 
@@ -94,7 +94,7 @@ fn day_of_year(t: &LocalTime) -> u16 {
 #[cfg(any(test, fuzzing))]
 pub fn fuzz(data: &[u8]) {
     let pattern = String::from_utf8_lossy(data);
-    let moment = Moment { unix: 0, local: crate::sys::time::local(0) };
+    let moment = Moment { unix: 0, local: super::time::local(0) };
     let text = expand(&pattern, &moment, "17");
     assert!(text.len() <= 10 * pattern.len(), "{text:?}");
     if !pattern.contains('%') {
