@@ -17,5 +17,6 @@ pub mod packed;
 pub mod received;
 pub mod stored;
 pub mod tnef;
+pub mod unpack;
 pub mod uri;
 pub mod zip;
