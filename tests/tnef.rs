@@ -2,8 +2,10 @@
 
 use crate::corpus;
 use mailreeve::mail::mime::body::Body;
-use mailreeve::mail::mime::{Fault, Faults, Mime};
+use mailreeve::mail::mime::encode::Encoder;
+use mailreeve::mail::mime::{Encoding, Fault, Faults, Mime};
 use mailreeve::mail::tnef::{Content, NotTnef, Tnef, each_file};
+use mailreeve::mail::unpack::{self, FILES_MAX, Turn};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -163,4 +165,49 @@ fn malformed() {
             changed[at] ^= 0xff;
         }
     }
+}
+
+/// Every file of a sound stream is a part of the mail afterwards, octet by octet; others stay.
+#[test]
+fn streams_become_parts() {
+    let Some(all) = corpus::files("tnef-mimekit") else { return };
+    let (mut turned, mut files) = (0, 0);
+    for (name, stream) in all.iter().filter(|(name, _)| name.ends_with(".tnef")) {
+        let mut message =
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHi\r\n--b\r\n\
+            Content-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+                .to_vec();
+        let mut encoder = Encoder::new(Encoding::Base64).expect("an encoder");
+        encoder.write(stream, &mut message).expect("memory");
+        encoder.finish(&mut message).expect("memory");
+        message.extend_from_slice(b"\r\n--b--\r\n");
+        let mime = Mime::index(&message);
+        assert_eq!(unpack::candidates(&message, &mime), [2], "{name}");
+        let Ok(turn) = Turn::plan(&message, &mime, 2, FILES_MAX) else { continue };
+        let start = mime.parts[0].body.start;
+        let (count, mut out) = (turn.files, message[..start].to_vec());
+        unpack::write(&message, &mime, start, &[turn], "B", &mut out).expect("memory");
+        let after = Mime::index(&out);
+        assert!(after.faults.is_empty(), "{name}: {:?}", after.faults);
+        let mut bodies = after.parts[2..].iter().map(|part| {
+            let mut body = Body::new(&out[part.body.clone()], part.encoding);
+            let (mut octets, mut buffer) = (Vec::new(), [0; 4_096]);
+            while let Some(piece) = body.next(&mut buffer) {
+                octets.extend_from_slice(piece);
+            }
+            octets
+        });
+        let seen: Result<_, NotTnef> = each_file(stream, &mut |file| {
+            if !matches!(file.content, Some(Content::Message(_) | Content::Object { .. })) {
+                assert!(bodies.next().as_deref() == Some(file.data), "{name}");
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(seen.is_ok(), "{name}");
+        let rest: Vec<Vec<u8>> = bodies.collect();
+        assert!(rest.is_empty() || rest == [stream.clone()], "{name}: the stream or nothing");
+        (turned, files) = (turned + 1, files + count);
+    }
+    println!("{turned} streams, {files} files");
+    assert!(turned >= 10 && files > turned);
 }

@@ -14,4 +14,5 @@ mod text;
 #[cfg(any(test, fuzzing))]
 pub use fuzz::fuzz;
 pub use parts::{Change, Left, shown, write};
+pub(super) use parts::{DOUBTS, SEALED};
 pub use text::Text;

@@ -4,6 +4,7 @@
 //! message means is decided once (`headers`), so that filters, signatures and the reader's mail client
 //! see the same mail.
 
+pub mod attached;
 pub mod authres;
 pub mod date;
 pub mod edit;
@@ -16,5 +17,6 @@ pub mod packed;
 pub mod received;
 pub mod stored;
 pub mod tnef;
+pub mod unpack;
 pub mod uri;
 pub mod zip;

@@ -59,6 +59,7 @@ pub mod rspamd;
 pub mod sender_permitted_from;
 pub mod spamassassin;
 pub mod tls;
+pub mod tnef2mime;
 pub mod uribl;
 pub mod whitelist;
 
@@ -254,6 +255,7 @@ pub static REGISTRY: &[Entry] = &[
     gone("stunnel", "a client could name its own address; PROXY headers belong to the file listen"),
     Entry { name: "tls", aliases: &[], kind: Kind::Tls, reputation: false },
     gone("tls_cert", "it made weak certificates; `mailreeve tls selfsigned NAME` makes a good one"),
+    plugin("tnef2mime", &[], tnef2mime::load),
     plugin("uribl", &["async/uribl"], uribl::load),
     gone("user_config", "no plugin of qpsmtpd ever asked it, so nothing is lost with it"),
     gone("virus/aveclient", "this scanner is no longer sold; scan with ClamAV"),

@@ -12,7 +12,7 @@ use std::ops::Range;
 const PIECE: usize = 16 * 1_024;
 
 /// Types whose content a signature is over, or that nobody can read who stands between.
-const SEALED: [&str; 9] = [
+pub(in crate::mail) const SEALED: [&str; 9] = [
     "multipart/signed",
     "multipart/encrypted",
     "application/pkcs7-mime",
@@ -25,7 +25,7 @@ const SEALED: [&str; 9] = [
 ];
 
 /// What makes it doubtful where a part begins and ends, or what it is.
-const DOUBTS: [Fault; 17] = [
+pub(in crate::mail) const DOUBTS: [Fault; 17] = [
     Fault::NoBlankLine,
     Fault::BareLf,
     Fault::HeaderGarbage,

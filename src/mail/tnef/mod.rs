@@ -348,6 +348,8 @@ pub struct File<'a> {
     pub name: Option<&'a str>,
     /// The attachment that it is of; none for texts of a message.
     pub attachment: Option<&'a Attachment<'a>>,
+    /// What of the attachment it is.
+    pub content: Option<Content<'a>>,
     /// Its type, as the sender gave it or as follows from what it is; may be unknown.
     pub mime_type: Option<&'a str>,
     /// Its octets.
@@ -377,6 +379,7 @@ pub fn each_file(
                 let file = File {
                     name: attachment.name(),
                     attachment: Some(attachment),
+                    content: Some(*content),
                     mime_type: attachment.mime_type.as_deref(),
                     data: content.data(),
                     depth,
@@ -405,7 +408,14 @@ fn texts(
     see: &mut dyn FnMut(&File<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let mut show = |mime_type, data: &[u8]| {
-        see(&File { name: None, attachment: None, mime_type: Some(mime_type), data, depth })
+        see(&File {
+            name: None,
+            attachment: None,
+            content: None,
+            mime_type: Some(mime_type),
+            data,
+            depth,
+        })
     };
     if let Some(text) = &tnef.text {
         show("text/plain", text)?;
