@@ -30,6 +30,8 @@ email-update, bootstrap-console-save, console-save, ip-change, network-create,
 network-delete, and domain-, user-, group- and pseudonym-create, -modify and
 -delete.
 
+The file smtpauth, with the smart host's password, is of mode 0440 and is not
+shown by --dry-run. The file user is made where there is none, and never changed.
 Files that have a template in /etc/e-smith/templates are left to SME Server.
 Fragments of plain text in /etc/e-smith/templates-custom are merged in.
 
@@ -122,8 +124,11 @@ fn happen(places: &Places, is_dry: bool) -> Result<u8, Fault> {
     let expansion = expand::expand(&sources, &custom, &|name| plugins::find(name).is_some());
     target.warnings.extend(expansion.warnings);
     for (name, text) in &expansion.files {
-        if !has_template(places, name) {
-            target.file(&places.config, name, text);
+        match name.as_str() {
+            _ if has_template(places, name) => {}
+            expand::SECRET => target.login(&places.config, name, text),
+            expand::FIRST => target.first(&places.config, name, text),
+            _ => target.file(&places.config, name, text),
         }
     }
     target.links(&places.config.join("peers"), &expand::links(&sources));

@@ -13,6 +13,7 @@ mod dkim;
 mod dmarc;
 mod event;
 mod folder;
+mod forkserver;
 mod import;
 mod karma;
 mod message;
@@ -49,6 +50,12 @@ static COMMANDS: &[Command] = &[
         summary: "the daemon, in the foreground, log on standard error",
         help: serve::HELP,
         run: serve::run,
+    },
+    Command {
+        name: "forkserver",
+        summary: "the same, by the options of qpsmtpd-forkserver",
+        help: forkserver::HELP,
+        run: forkserver::run,
     },
     Command {
         name: "demo",
@@ -143,9 +150,10 @@ static COMMANDS: &[Command] = &[
 ];
 
 /// Names by which others know a command.
-const LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 5] = [
     ("config", "config"),
     ("db", "db"),
+    ("qpsmtpd-forkserver", "forkserver"),
     ("qpsmtpd-print-dns", "print-dns"),
     ("signal-event", "event"),
 ];

@@ -8,6 +8,7 @@ use crate::server::snapshot::load;
 use crate::server::start::{self, Options};
 use crate::sys;
 use lexopt::Arg;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub(super) const HELP: &str = "\
@@ -27,19 +28,37 @@ the file listen (LISTEN_FDS) take the place of binding these.
   --log FILE       log to a file, with time and level; 'syslog' logs there
 ";
 
+/// What the daemon is started with.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// The config folder.
+    pub(super) config: Option<PathBuf>,
+    /// Settings that hold in place of its files.
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) detach: bool,
+    pub(super) pidfile: Option<PathBuf>,
+    pub(super) log: Option<OsString>,
+}
+
 pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
-    let (mut named, mut pidfile, mut log) = (None, None, None);
-    let mut detach = false;
+    let mut wanted = Wanted::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("help") | Arg::Short('h') => return Err(wants_help()),
-            Arg::Long("config") => named = Some(PathBuf::from(parser.value()?)),
-            Arg::Long("daemon") => detach = true,
-            Arg::Long("pidfile") => pidfile = Some(absolute(Path::new(&parser.value()?))?),
-            Arg::Long("log") => log = Some(parser.value()?),
+            Arg::Long("config") => wanted.config = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("daemon") => wanted.detach = true,
+            Arg::Long("pidfile") => wanted.pidfile = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("log") => wanted.log = Some(parser.value()?),
             other => return Err(other.unexpected().into()),
         }
     }
+    serve(wanted)
+}
+
+/// Serves until told to stop.
+pub(super) fn serve(wanted: Wanted) -> Result<u8, Fault> {
+    let Wanted { config, settings, detach, pidfile, log } = wanted;
+    let pidfile = pidfile.map(|path| absolute(&path)).transpose()?;
     let inherited = sys::inherited::take().map_err(Fault::No)?;
     let destination = match log {
         None if detach => Destination::Syslog,
@@ -47,9 +66,9 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         Some(log) if log == "syslog" => Destination::Syslog,
         Some(log) => Destination::File(absolute(Path::new(&log))?),
     };
-    let folder = absolute(&folder::find(named)?)?;
+    let folder = absolute(&folder::find(config)?)?;
     let defaults = folder::defaults();
-    let files = folder::open(folder.clone());
+    let files = folder::open(folder.clone()).with_settings(settings.clone());
     let (snapshot, problems) = load(&files, &defaults, None, Strictness::Start);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         problems.into_iter().partition(|problem| problem.severity == Severity::Error);
@@ -67,7 +86,9 @@ pub(super) fn run(mut parser: lexopt::Parser) -> Result<u8, Fault> {
         pidfile,
         inherited,
         any_user: false,
-        reopen: Some(Box::new(move || folder::open(folder.clone()))),
+        reopen: Some(Box::new(move || {
+            folder::open(folder.clone()).with_settings(settings.clone())
+        })),
         warnings: warnings.iter().map(ToString::to_string).collect(),
         ready: None,
     };

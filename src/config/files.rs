@@ -168,6 +168,8 @@ pub struct Files {
     folder: String,
     /// Environment variables that count as settings.
     variables: HashMap<String, String>,
+    /// Settings that hold in place of the files of these names.
+    settings: HashMap<String, String>,
     stamps: Stamps,
     /// Digest of what was read last under each name.
     digests: RefCell<HashMap<String, u64>>,
@@ -192,8 +194,15 @@ impl Files {
     }
 
     fn new(source: Source, folder: String) -> Files {
-        let variables = HashMap::new();
-        Files { source, folder, variables, stamps: Stamps::default(), digests: RefCell::default() }
+        let (variables, settings) = (HashMap::new(), HashMap::new());
+        Files {
+            source,
+            folder,
+            variables,
+            settings,
+            stamps: Stamps::default(),
+            digests: RefCell::default(),
+        }
     }
 
     /// The same files, with environment variables that count as settings: whoever opens the folder
@@ -201,6 +210,12 @@ impl Files {
     #[must_use]
     pub fn with_variables(self, variables: impl IntoIterator<Item = (String, String)>) -> Files {
         Files { variables: variables.into_iter().collect(), ..self }
+    }
+
+    /// The same files, with these settings of the command line in place of what [`Files::lines`] finds.
+    #[must_use]
+    pub fn with_settings(self, settings: impl IntoIterator<Item = (String, String)>) -> Files {
+        Files { settings: settings.into_iter().collect(), ..self }
     }
 
     /// An environment variable that counts as a setting; none where it is not set, or empty.
@@ -226,12 +241,19 @@ impl Files {
     /// A missing file has no lines. Anything else that keeps lines from being read goes into
     /// `problems`; a path that is included a second time is ignored with a warning.
     pub fn lines(&self, name: &str, problems: &mut Vec<Problem>) -> Vec<Line> {
-        let found = self.find(name, problems);
         let mut hasher = DefaultHasher::new();
-        found.is_some().hash(&mut hasher);
-        let lines = found.map_or_else(Vec::new, |found| {
-            Reader::new(&self.source, &self.stamps, problems).read(found)
-        });
+        let lines = if let Some(text) = self.settings.get(name) {
+            let file: Arc<str> = "command line".into();
+            let line =
+                |(text, number): (&str, _)| Line { text: text.into(), file: file.clone(), number };
+            text.lines().zip(1..).map(line).collect()
+        } else {
+            let found = self.find(name, problems);
+            found.is_some().hash(&mut hasher);
+            found.map_or_else(Vec::new, |found| {
+                Reader::new(&self.source, &self.stamps, problems).read(found)
+            })
+        };
         for line in &lines {
             line.text.hash(&mut hasher);
         }

@@ -10,7 +10,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// Octets of a name or a password: with these an AUTH command stays far below what servers read.
-const WORD_MAX: usize = 255;
+pub const WORD_MAX: usize = 255;
 
 /// A name and its password.
 #[derive(Clone, PartialEq, Eq)]

@@ -262,3 +262,26 @@ fn warnings_of_the_start_are_in_the_log() {
     daemon.log.line("plugins:1: ");
     daemon.stop();
 }
+
+/// A run script of SME Server's starts this program by qpsmtpd-forkserver's name and options: the file
+/// `listen` does not count, the limit of the options does.
+#[test]
+fn the_forkservers_options_are_understood() {
+    let house = House::new();
+    house.set("listen", "192.0.2.1:25");
+    let link = house.path("qpsmtpd-forkserver");
+    std::os::unix::fs::symlink(BINARY, &link).unwrap();
+    let pidfile = house.path("pid");
+    let mut command = Command::new(&link);
+    command.args(["-l", "127.0.0.1", "-u", &nix::unistd::geteuid().to_string(), "-c", "1"]);
+    command.arg("--pid-file").arg(&pidfile);
+    command.env("QPSMTPD_CONFIG", house.path("config")).env_remove("MAILREEVE_CONFIG");
+    command.env("PORT", "0").env("INSTANCES", "30").env("INSTANCES_PER_IP", "5");
+    let daemon = Daemon::start(&mut command);
+    let mut first = Client::connect(daemon.address());
+    assert!(first.reply().starts_with("220"));
+    let mut second = Client::connect(daemon.address());
+    assert!(second.reply().starts_with("421"), "-c counts more than INSTANCES");
+    let number = std::fs::read_to_string(&pidfile).unwrap();
+    assert!(number.trim().parse::<u32>().is_ok(), "{number}");
+}

@@ -2,7 +2,6 @@
 
 use crate::daemon::client::Client;
 use crate::daemon::house::{BINARY, House};
-use crate::daemon::system;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs;
@@ -45,9 +44,7 @@ impl Machine {
             let folder = machine.house.path(setting.trim_end_matches("_dir"));
             machine.fragment(&format!("{setting}/10stock"), &folder.display().to_string());
         }
-        if system::is_root() {
-            machine.fragment("user/10stock", "root");
-        }
+        machine.fragment("user/10stock", &nix::unistd::geteuid().to_string());
         machine
     }
 
@@ -174,6 +171,67 @@ fn links_and_keys_follow_the_databases() {
     fs::remove_dir(keys.join("domain.net")).unwrap();
     machine.done("signal-event domain-delete domain.net");
     assert_eq!(leads("dkim/domain.net"), None);
+}
+
+/// What the smart host is told is for the daemon alone, and nobody else's `user` is touched.
+#[test]
+fn passwords_are_not_shown() {
+    let machine = Machine::new();
+    machine.done("signal-event email-update");
+    let path = machine.house.path("config/smtpauth");
+    assert!(!path.exists(), "nobody is to log in");
+    machine.done("db configuration set SMTPSmartHost relay.example");
+    machine.done(
+        "db configuration set smtp-auth-proxy service status enabled Userid ann Passwd swordfish",
+    );
+    fs::write(&path, "# Nothing yet\n").unwrap();
+    fs::write(machine.house.path("config/user"), "nobody # by hand\n").unwrap();
+    for line in ["signal-event --dry-run email-update", "signal-event email-update"] {
+        let (code, output, errors) = machine.say(line);
+        assert_eq!(code, 0, "{line}: {output}{errors}");
+        assert!(output.contains("changed: smtpauth\n"), "{line}: {output}");
+        assert!(!format!("{output}{errors}").contains("swordfish"), "{line}: {output}{errors}");
+    }
+    assert!(machine.has("smtpauth", "relay.example ann swordfish"));
+    assert!(machine.has("smtproutes", ":relay.example"));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o440);
+    assert_eq!(machine.text("user"), "nobody # by hand\n");
+    machine.done("db configuration setprop smtp-auth-proxy status disabled");
+    machine.done("signal-event email-update");
+    assert!(!machine.text("smtpauth").contains("swordfish"));
+}
+
+/// From a machine without databases to one whose services can be taken over.
+#[test]
+fn a_first_folder_is_taken_over() {
+    let machine = Machine::new();
+    let root = machine.house.path("");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(words).env("ESMITH_DB", machine.house.path("first/db"));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let (told, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{words:?}: {errors}");
+        String::from_utf8_lossy(told).into_owned()
+    };
+    // The fragments of the other tests are none of this one.
+    fs::remove_dir_all(machine.house.path("etc")).unwrap();
+    for service in ["qpsmtpd", "sqpsmtpd", "uqpsmtpd"] {
+        let folder = machine.house.path("var/service").join(service);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("run"), "#!/bin/sh\n").unwrap();
+        if service != "qpsmtpd" {
+            symlink("../qpsmtpd/config", folder.join("config")).unwrap();
+        }
+    }
+    run(&["sme", "init", "--name", "mx.example.com"]);
+    let root = root.to_str().unwrap();
+    run(&["event", "--root", root, "email-update"]);
+    let config = machine.house.path("var/service/qpsmtpd/config");
+    let user = fs::read_to_string(config.join("user")).unwrap();
+    assert!(user.lines().any(|line| line == "qpsmtpd"), "{user}");
+    let listed = run(&["sme", "takeover", "--dry-run", "--root", root]);
+    assert!(listed.contains("var/service/sqpsmtpd/run"), "{listed}");
 }
 
 /// What the system's own templates write is theirs, and what is not known is refused.

@@ -14,9 +14,10 @@ use std::path::Path;
 /// The user that the daemon runs as on SME Server.
 const USER: &str = "qpsmtpd";
 
-/// Modes of new files: for everybody, and for the daemon's group.
+/// Modes of new files: for everybody, for the daemon's group, and for it with a password inside.
 const OPEN: u32 = 0o644;
 const SECRET: u32 = 0o640;
+const LOGIN: u32 = 0o440;
 
 /// What was changed, or would be.
 pub(super) struct Change {
@@ -60,6 +61,23 @@ impl Target {
     /// A file with this text. One that says nothing takes the place only of one of ours: what an admin
     /// wrote by hand stays, and so does qmail's file of that name, which counts where there is none.
     pub(super) fn file(&mut self, folder: &Path, name: &str, text: &str) {
+        self.change(folder, name, text, OPEN);
+    }
+
+    /// The same for one with passwords: no diff, and whatever mode it had, the daemon alone may read it.
+    pub(super) fn login(&mut self, folder: &Path, name: &str, text: &str) {
+        self.change(folder, name, text, LOGIN);
+    }
+
+    /// The same, unless somebody else wrote one, whatever is in it.
+    pub(super) fn first(&mut self, folder: &Path, name: &str, text: &str) {
+        let there = fs::read(folder.join(name)).ok();
+        if there.is_none_or(|octets| octets.starts_with(BANNER.as_bytes())) {
+            self.file(folder, name, text);
+        }
+    }
+
+    fn change(&mut self, folder: &Path, name: &str, text: &str, mode: u32) {
         let path = folder.join(name);
         let before = match fs::read(&path) {
             Ok(octets) => Some(String::from_utf8_lossy(&octets).into_owned()),
@@ -74,9 +92,12 @@ impl Target {
         if before.as_deref() == Some(text) || (says_nothing && !is_ours) {
             return;
         }
-        let diff = diff(name, before.as_deref().unwrap_or_default(), text);
+        let diff = match mode {
+            LOGIN => String::new(),
+            _ => diff(name, before.as_deref().unwrap_or_default(), text),
+        };
         self.carry_out(format!("changed: {name}"), diff, &path, || {
-            put(&path, text.as_bytes(), OPEN)
+            put(&path, text.as_bytes(), mode)
         });
     }
 
@@ -152,7 +173,7 @@ impl Target {
 }
 
 /// Puts a file, on the disk, in the place of the one that is there; its owner and mode are kept. A new one
-/// has this mode, and belongs to the daemon's group if it is secret.
+/// has this mode, and belongs to the daemon's group if it is secret; so does any one with a password.
 fn put(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -161,13 +182,13 @@ fn put(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let draft = Path::new(&name);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
-        if let Ok(there) = fs::metadata(path) {
+        if let Some(there) = fs::metadata(path).ok().filter(|_| mode != LOGIN) {
             let own = file.metadata()?;
             if (own.uid(), own.gid()) != (there.uid(), there.gid()) {
                 chown(draft, Some(there.uid()), Some(there.gid()))?;
             }
             file.set_permissions(Permissions::from_mode(there.mode() & 0o7777))?;
-        } else if let Some((_, group)) = daemon().filter(|_| mode == SECRET) {
+        } else if let Some((_, group)) = daemon().filter(|_| mode != OPEN) {
             chown(draft, None, Some(group))?;
         }
         file.write_all(text)?;

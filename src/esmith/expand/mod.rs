@@ -71,6 +71,12 @@ pub const BANNER: &str = "\
 # fragment below /etc/e-smith/templates-custom.
 ";
 
+/// The file that holds a password: only the daemon may read it, and no diff shows it.
+pub const SECRET: &str = "smtpauth";
+
+/// The file that is made where there is none, and stays as it is where an admin wrote one.
+pub const FIRST: &str = "user";
+
 /// Makes all files. `is_known` says whether there is a plugin of a name: a line for one that this version
 /// does not have would keep the daemon from starting.
 #[must_use]

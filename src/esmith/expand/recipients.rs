@@ -1,6 +1,7 @@
 //! Whom mail is for: our domains, the people in them, and servers behind us.
 
-use super::{Fragment, Sources, domains, lines, word};
+use super::{Fragment, SECRET, Sources, domains, lines, word};
+use crate::config::smtpauth::WORD_MAX;
 use crate::esmith::defaults::{self, property, scalar};
 
 /// Kinds of accounts that can get mail.
@@ -51,6 +52,7 @@ pub(super) fn files(
             vec![Fragment::new("10internal", bad(sources)), Fragment::new("50patterns", PATTERNS)],
         ),
         ("smtproutes", vec![Fragment::new("10smtproutes", routes(sources, warnings))]),
+        (SECRET, vec![Fragment::new("10smtpauth", logins(sources, warnings))]),
     ]
 }
 
@@ -140,23 +142,92 @@ fn routes(sources: &Sources, warnings: &mut Vec<String>) -> String {
     let away = delegated(sources).into_iter();
     let mut found: Vec<String> =
         away.map(|(domain, server)| format!("{domain}:{}", bracket(&server))).collect();
-    found.extend(smart_host(sources, warnings).map(|route| format!(":{route}")));
+    let smart = smart_host(sources, warnings);
+    found.extend(smart.map(|SmartHost { host, port, .. }| format!(":{host}{port}")));
     lines(found)
 }
 
+/// The line by which queue/smtp-forward and the queue log in at the smart host.
+fn logins(sources: &Sources, warnings: &mut Vec<String>) -> String {
+    let smart = smart_host(sources, warnings);
+    let known = smart.and_then(|SmartHost { host, login, .. }| Some((host, login?)));
+    lines(known.map(|(host, (user, password))| format!("{host} {user} {password}")))
+}
+
 /// Where all other mail goes, if not straight to whom it is for.
-fn smart_host(sources: &Sources, warnings: &mut Vec<String>) -> Option<String> {
+struct SmartHost {
+    /// Name or address, as `smtproutes` spells it.
+    host: String,
+    /// `:PORT`, or nothing.
+    port: String,
+    /// Name and password to log in with.
+    login: Option<(String, String)>,
+}
+
+/// SME Server 11 has all of it in `postfix`. Before, `smtp-auth-proxy` was a program on port 26 that logged
+/// in for others: we do that ourselves, and it is asked only where we cannot know what it knows.
+fn smart_host(sources: &Sources, warnings: &mut Vec<String>) -> Option<SmartHost> {
     let configuration = &sources.configuration;
-    if defaults::AUTH_PROXY.is_enabled(configuration, warnings) {
-        return Some("localhost:26".to_string());
-    }
     let newer = defaults::SMART_HOST.stored(configuration).map(|(_, host)| host);
-    if let Some(host) = newer.and_then(|host| word(host.as_bytes())) {
-        let is_on = defaults::SMART_HOST_STATUS.is_enabled(configuration, warnings);
-        let port = defaults::SMART_HOST_PORT.text(configuration, warnings);
-        let route = if port.is_empty() { host } else { format!("{host}:{port}") };
-        return is_on.then_some(route);
+    let newer = newer.and_then(|host| word(host.as_bytes()));
+    let older = scalar(configuration, "SMTPSmartHost").filter(|host| host != "off");
+    let older = older.and_then(|host| word(host.as_bytes()));
+    if defaults::AUTH_PROXY.is_enabled(configuration, warnings) {
+        let login = login(sources, "smtp-auth-proxy", ["Userid", "Passwd"], warnings);
+        let direct = older.filter(|_| login.is_some()).map(|route| split(&route));
+        let (host, port) = direct.unwrap_or_else(|| ("localhost".into(), ":26".into()));
+        let login = login.filter(|_| port != ":26" || host != "localhost");
+        return Some(SmartHost { host, port, login });
     }
-    let host = scalar(configuration, "SMTPSmartHost").filter(|host| host != "off")?;
-    word(host.as_bytes())
+    if let Some(host) = newer {
+        if !defaults::SMART_HOST_STATUS.is_enabled(configuration, warnings) {
+            return None;
+        }
+        let port = defaults::SMART_HOST_PORT.text(configuration, warnings);
+        let port = if port.is_empty() { port } else { format!(":{port}") };
+        let names = ["SMTPSmartHostUserid", "SMTPSmartHostPasswd"];
+        return Some(SmartHost { host, port, login: login(sources, "postfix", names, warnings) });
+    }
+    let (host, port) = split(&older?);
+    Some(SmartHost { host, port, login: None })
+}
+
+/// The host and `:PORT` of a route.
+fn split(route: &str) -> (String, String) {
+    let is_port = |it: &str| !it.is_empty() && it.bytes().all(|octet| octet.is_ascii_digit());
+    match route.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && (host.ends_with(']') || !host.contains(':')) => {
+            (host.to_string(), format!(":{port}"))
+        }
+        _ => (route.to_string(), String::new()),
+    }
+}
+
+/// Name and password of a record. What the file `smtpauth` cannot hold is told without the password.
+fn login(
+    sources: &Sources,
+    key: &str,
+    names: [&str; 2],
+    warnings: &mut Vec<String>,
+) -> Option<(String, String)> {
+    let record = sources.configuration.get(key.as_bytes())?;
+    let [user, password] = names.map(|name| property(record, name));
+    let (user, password) = match (user, password) {
+        (Some(user), Some(password)) => (user, password),
+        (None, None) => return None,
+        _ => {
+            let [user, password] = names;
+            warnings.push(format!("{key}: {user} and {password} go together, one is not set"));
+            return None;
+        }
+    };
+    let is_odd = |text: &str| {
+        text.len() > WORD_MAX
+            || text.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)
+    };
+    if is_odd(&user) || is_odd(&password) || user.contains(char::is_whitespace) {
+        warnings.push(format!("{key}: name or password cannot be written into smtpauth"));
+        return None;
+    }
+    Some((user, password))
 }

@@ -1,6 +1,6 @@
 //! Settings of one value, listeners, and SpamAssassin's own.
 
-use super::{Fragment, Sources, lines, recipients::delegated};
+use super::{FIRST, Fragment, Sources, lines, recipients::delegated};
 use crate::esmith::defaults::{self, DISABLED, ENABLED, Property, property, scalar};
 use std::net::Ipv4Addr;
 
@@ -21,6 +21,7 @@ pub(super) fn files(
     let mut files = vec![
         ("plugins", "hosts_allow\npeers\ntls ssl/cert.pem ssl/cert.pem ssl/cert.pem\n".to_string()),
         ("IP", "0\n".to_string()),
+        (FIRST, "qpsmtpd\n".to_string()),
         ("listen", listen(sources, warnings)),
         ("concurrency", concurrency(sources, warnings)),
         ("dkim_signing", signing(sources, warnings)),

@@ -258,6 +258,89 @@ fn fragments_of_an_admin_are_merged_by_name() {
     assert_eq!(expansion.warnings, ["templates-custom peers/0/70perl: has Perl in it, left out"]);
 }
 
+/// The smart host that wants to know who we are, as SME Server 11 and the older ones have it.
+#[test]
+fn the_smart_host_is_told_who_we_are() {
+    let (new, old) =
+        ("configuration postfix=service|SMTPSmartHost|", "configuration smtp-auth-proxy=service|");
+    let none: &[&str] = &[];
+    for (records, routes, logins, warns) in [
+        (
+            format!("{new}Relay.example|SMTPSmartHostUserid|ann|SMTPSmartHostPasswd|two wor{{ds"),
+            &[":relay.example"][..],
+            &["relay.example ann two wor{ds"][..],
+            false,
+        ),
+        (
+            format!(
+                "{new}[192.0.2.1]|SMTPSmartHostPeerPort|587|SMTPSmartHostUserid|ann|SMTPSmartHostPasswd|x"
+            ),
+            &[":[192.0.2.1]:587"],
+            &["[192.0.2.1] ann x"],
+            false,
+        ),
+        (
+            format!(
+                "{new}r.example|SMTPSmartHostStatus|disabled|SMTPSmartHostUserid|ann|SMTPSmartHostPasswd|x"
+            ),
+            none,
+            none,
+            false,
+        ),
+        (format!("{new}r.example|SMTPSmartHostUserid|ann"), &[":r.example"], none, true),
+        (
+            format!("{new}r.example|SMTPSmartHostUserid|a nn|SMTPSmartHostPasswd|hidden"),
+            &[":r.example"],
+            none,
+            true,
+        ),
+        (
+            format!(
+                "configuration SMTPSmartHost=r.example:587\n{old}status|enabled|Userid|ann|Passwd|x"
+            ),
+            &[":r.example:587"],
+            &["r.example ann x"],
+            false,
+        ),
+        (
+            format!(
+                "configuration SMTPSmartHost=r.example\n{old}status|disabled|Userid|ann|Passwd|x"
+            ),
+            &[":r.example"],
+            none,
+            false,
+        ),
+        (format!("{old}status|enabled|Userid|ann|Passwd|x"), &[":localhost:26"], none, false),
+        (
+            format!("configuration SMTPSmartHost=r.example\n{old}status|enabled"),
+            &[":localhost:26"],
+            none,
+            false,
+        ),
+    ] {
+        assert_eq!(file(&records, "smtproutes"), routes, "{records}");
+        assert_eq!(file(&records, SECRET), logins, "{records}");
+        let told = expand(&sources(&records), &Custom::new(), &|_| true).warnings;
+        let told: Vec<_> = told.iter().filter(|it| !it.starts_with("UBLList")).collect();
+        assert_eq!(!told.is_empty(), warns, "{records}: {told:?}");
+        assert!(told.iter().all(|it| !it.contains("hidden")), "{told:?}");
+    }
+}
+
+/// A line for a plugin stands where the registry has it, and is a comment where it has not.
+#[test]
+fn the_registry_decides_what_is_a_comment() {
+    for (is_there, line) in [(true, "tnef2mime"), (false, "# tnef2mime")] {
+        let known = |name: &str| is_there || name != "tnef2mime";
+        let expansion = expand(&sources(""), &Custom::new(), &known);
+        for list in ["peers/0", "peers/local"] {
+            assert!(expansion.files[list].lines().any(|it| it == line), "{list}: {line}");
+        }
+        let warned = expansion.warnings.iter().any(|it| it.contains("has no plugin tnef2mime"));
+        assert_eq!(warned, !is_there);
+    }
+}
+
 /// What comes out is a config folder that the daemon starts with.
 #[test]
 fn the_folder_has_no_errors() {
