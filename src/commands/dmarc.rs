@@ -99,7 +99,8 @@ fn begin_of(day: &str) -> Option<u64> {
 
 /// Prints the reports of a file; false where there are none that can be read.
 fn show(file: &str) -> bool {
-    let found = match message::read(file) {
+    // One octet more shows that it is too large.
+    let found = match message::read_within(file, FILE_MAX as u64 + 1) {
         Ok(octets) => reports(&octets).map_err(|what| format!("{file}: {what}")),
         Err(Fault::Usage(what) | Fault::No(what) | Fault::Later(what)) => Err(what),
     };

@@ -123,7 +123,7 @@ fn import_folder(folder: &Path, words: &Words) -> Result<usize, Fault> {
         return Err(Fault::Usage(format!("there is no folder {}", folder.display())));
     }
     let mut tree = Tree::read(folder).map_err(|error| failed(folder, &error))?;
-    tree.add_control();
+    tree.add_control().map_err(|error| Fault::No(error.to_string()))?;
     let outcome = import::folder(&tree.files, words.drop_dead);
     // Before it is done: where a step fails, what was done by then has been told.
     let changes = tell(&outcome.report);
@@ -201,16 +201,25 @@ impl Tree {
 
     /// A file that is read from qmail's control folder must get its new lines there: one beside it in
     /// the config folder would hide it.
-    fn add_control(&mut self) {
+    fn add_control(&mut self) -> io::Result<()> {
         for name in MERGED {
+            if self.files.contains_key(name) {
+                continue;
+            }
             let path = folder::control().join(name);
-            if !self.files.contains_key(name)
-                && let Ok(text) = fs::read(&path)
-            {
-                self.files.insert(name.to_string(), Zeroizing::new(text));
-                self.elsewhere.insert(name.to_string(), path);
+            match fs::read(&path) {
+                Ok(text) => {
+                    self.files.insert(name.to_string(), Zeroizing::new(text));
+                    self.elsewhere.insert(name.to_string(), path);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    let what = format!("{}: {error}", path.display());
+                    return Err(io::Error::new(error.kind(), what));
+                }
             }
         }
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -2,17 +2,23 @@
 
 use crate::commands::Fault;
 use crate::mail::stored::Stored;
-use std::fs;
+use std::fs::File;
 use std::io::{self, Read};
 
 /// The octets of a file; `-` is standard input.
 pub(super) fn read(file: &str) -> Result<Vec<u8>, Fault> {
+    read_within(file, u64::MAX)
+}
+
+/// The same, no further than to `max` octets.
+pub(super) fn read_within(file: &str, max: u64) -> Result<Vec<u8>, Fault> {
     let mut octets = Vec::new();
     let read = match file {
-        "-" => io::stdin().lock().read_to_end(&mut octets).map(|_| octets),
-        file => fs::read(file),
+        "-" => io::stdin().lock().take(max).read_to_end(&mut octets),
+        file => File::open(file).and_then(|file| file.take(max).read_to_end(&mut octets)),
     };
-    read.map_err(|error| Fault::No(format!("{file}: {error}")))
+    read.map_err(|error| Fault::No(format!("{file}: {error}")))?;
+    Ok(octets)
 }
 
 /// The message in its parts.

@@ -138,6 +138,22 @@ fn an_old_folder_is_taken_over_once() {
 }
 
 #[test]
+fn what_qmail_refuses_and_cannot_be_read_is_not_hidden() {
+    let house = old_house();
+    let control = house.path("qmail/control/badrcptto");
+    fs::remove_file(&control).unwrap();
+    fs::create_dir(&control).unwrap();
+    let before = state(&house.path("config"));
+    let mut command = Command::new(BINARY);
+    command.arg("import").arg(house.path("config")).env("QMAIL", house.path("qmail"));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains(control.to_str().unwrap()), "{errors}");
+    assert_eq!(state(&house.path("config")), before, "nothing was written");
+}
+
+#[test]
 fn the_database_is_taken_over_once() {
     let house = House::new();
     fs::create_dir(house.path("db")).unwrap();
